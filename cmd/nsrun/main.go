@@ -1,0 +1,6 @@
+// Nsrun runs a program in new namespaces.
+package main
+
+import "staves/lib/stages"
+
+func main() { stages.Main("nsrun") }

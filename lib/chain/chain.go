@@ -1,0 +1,402 @@
+// Package chain is the engine that all seven tools share: it reads a command line
+// into a chain of stages, checks the whole of it before anything is changed, carries
+// the stages' steps out in order, and executes the payload.
+//
+// The words are those of the manual: a stage is one tool's step, a chain is several,
+// the payload is the program at the end.
+//
+// A chain lives in one process, but not always in one life of it: a step that must be
+// taken before the Go runtime starts (a user namespace, a fork whose parent only
+// waits) is put into an [entry.Program], the process executes itself, and the chain
+// goes on in the next life where it left off. See docs/design/0001-lives.md.
+//
+// When not to use this package: to isolate a program from Go code. The mechanism
+// packages (ns, mount, cgroup, caps, dev, bridge) do that without an argv.
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"staves/lib/diag"
+	"staves/lib/entry"
+)
+
+// Version is what --version prints; the build sets it.
+var Version = "0.1.0"
+
+func init() {
+	// Namespaces, credentials and the working directory belong to a thread. All steps
+	// are taken on the main thread, and it is the one that executes the payload.
+	runtime.LockOSThread()
+}
+
+// A Tool is one of the seven commands, as the registry knows it.
+type Tool struct {
+	Name    string
+	Summary string // what its one step is, for --help
+	// Operand is the name of the optional operand ("ROOT"), "" for a tool without.
+	Operand string
+	// Usage are further synopsis lines, for the admin options.
+	Usage []string
+	// Notes follow the options in --help: defaults, exit status, examples.
+	Notes string
+	// New makes an empty stage.
+	New func() Stage
+	// Clean does, with patience, what the waiter of a chain could not do with one
+	// system call: see [Run.CleanUpWith].
+	Clean func(words []string) error
+}
+
+// A Stage is one tool's part of a chain: its options, and the steps they ask for.
+type Stage interface {
+	// Options declares the options, each bound to a field of the stage.
+	Options(fs *pflag.FlagSet)
+	// Check finds contradictions and missing things, and tells the chain what the
+	// stage will provide. It changes nothing in the system.
+	Check(c *Chain, link *Link) error
+	// Steps returns what the stage does, in order. It is called again in every life of
+	// the chain, so it depends on the options and on the chain alone.
+	Steps(c *Chain, link *Link) []Step
+}
+
+// A Preparer opens what its steps need while the host's files are still in view. It is
+// called before the first step of a life is taken, if steps of it are taken in that
+// life. Whatever it opens is close-on-exec.
+type Preparer interface {
+	Prepare(r *Run) error
+}
+
+// An Admin is a stage with options that manage something and run no program. Admin
+// returns what to do with the words after the options, nil if no such option is given.
+type Admin interface {
+	Admin(fs *pflag.FlagSet) func(words []string) error
+}
+
+// A Returner is a stage that, without a program to run, does its step and returns
+// (mount(8) does) instead of running a shell.
+type Returner interface {
+	Returns(link *Link) bool
+}
+
+// A Step is one thing that a stage does: a value, which can be described before it is
+// done. Either Do or Raw is set.
+type Step struct {
+	// Call names the step in terms of system calls: "unshare(CLONE_NEWNS)". An error
+	// of the step begins with it unless it says more itself.
+	Call string
+	// Why says what the step is for, and Man where to read on: "unshare(2)".
+	Why, Man string
+
+	// Do takes the step.
+	Do func(r *Run) error
+	// Outside tells that Do may be called before forks that come earlier in the chain.
+	Outside bool
+
+	// Raw are system calls, for a step that may have to be taken before the runtime
+	// starts: it holds an [entry.Fork], or SingleThread is set.
+	Raw []entry.Op
+	// SingleThread tells that the kernel wants a process of one thread.
+	SingleThread bool
+}
+
+// A Link is one stage in a chain.
+type Link struct {
+	Tool    *Tool
+	Stage   Stage
+	Operand string // "" if none was given
+	Flags   *pflag.FlagSet
+}
+
+// A Fact is something that a stage provides to those after it.
+type Fact string
+
+// The facts of a chain so far.
+const (
+	UserNS  Fact = "user namespace"
+	MountNS Fact = "mount namespace"
+	PidNS   Fact = "pid namespace"
+	NetNS   Fact = "network namespace"
+	Root    Fact = "root" // a directory tree to pivot to
+	Pivoted Fact = "pivot"
+	// MappedRoot: in the user namespace, the process is root.
+	MappedRoot Fact = "mapped root"
+)
+
+// A Chain is a command line, read and checked.
+type Chain struct {
+	Links   []*Link
+	Payload []string // nil where the last stage does its step and returns
+	// PayloadIndex is where in the process's words the payload begins; 0 if it does
+	// not stand there (a shell by default).
+	PayloadIndex int
+	// State is what earlier stages, of this process or before it, have left.
+	State State
+
+	// facts holds, for each fact, the place in Links of the first stage that provides
+	// it; before is the place of what came before this process.
+	facts map[Fact]int
+}
+
+const before = -1
+
+// Provide records that link provides f.
+func (c *Chain) Provide(f Fact, link *Link) {
+	if _, ok := c.facts[f]; !ok {
+		c.facts[f] = c.place(link)
+	}
+}
+
+// Has tells whether a stage before link provides f.
+func (c *Chain) Has(f Fact, link *Link) bool {
+	at, ok := c.facts[f]
+	return ok && at < c.place(link)
+}
+
+// Euid is the effective user id with which link's steps are taken.
+func (c *Chain) Euid(link *Link) int {
+	if c.Has(MappedRoot, link) {
+		return 0
+	}
+	return c.State.Euid
+}
+
+func (c *Chain) place(link *Link) int { return slices.Index(c.Links, link) }
+
+// Bare tells whether link was given no options at all.
+func (l *Link) Bare() bool { return l.Flags.NFlag() == 0 }
+
+// Error is an error with the exit status it leads to.
+type Error struct {
+	Status int
+	Err    error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Exit statuses of our own; any other is the payload's.
+const (
+	StatusFailed        = 125
+	StatusNotExecutable = 126
+	StatusNotFound      = 127
+)
+
+// Main runs the tool called name with the words of this process. It does not return.
+func Main(tools []*Tool, name string) {
+	os.Exit(run(tools, name))
+}
+
+func run(tools []*Tool, name string) int {
+	p := parser{tools: tools}
+	tool := p.tool(name)
+	if tool == nil {
+		return fail(name, fmt.Errorf("not one of %s", strings.Join(p.names(), ", ")))
+	}
+	if entry.Secure() {
+		return fail(name, diag.WithHint(errors.New("refusing to run setuid or with file capabilities"),
+			"remove them (chmod u-s, setcap -r); an ordinary user needs no more than a user namespace: nsrun -U -r"))
+	}
+	resume := entry.Resumed()
+	if resume != nil && resume.Cleaner != nil {
+		if err := p.tool(resume.Cleaner[0]).Clean(resume.Cleaner[1:]); err != nil {
+			diag.Print(os.Stderr, resume.Cleaner[0], err)
+		}
+		entry.Die(resume.Status)
+	}
+
+	c := &Chain{facts: map[Fact]int{}}
+	if resume == nil {
+		c.State = firstState()
+	} else if err := c.decode(resume.State); err != nil {
+		return fail(name, err)
+	}
+	link, err := p.parse(c, tool, os.Args[1:])
+	if err != nil {
+		return fail(link.Tool.Name, err)
+	}
+	if p.help != nil {
+		printHelp(os.Stdout, p.help)
+		return 0
+	}
+	if p.version {
+		printVersion(os.Stdout, name)
+		return 0
+	}
+	if p.admin != nil {
+		if err := p.admin(); err != nil {
+			return fail(name, err)
+		}
+		return 0
+	}
+	if resume == nil {
+		if c.State.Mnt {
+			c.facts[MountNS] = before
+		}
+		if c.State.Net != "" {
+			c.facts[NetNS] = before
+		}
+		if c.State.Root != "" {
+			c.facts[Root] = before
+		}
+		for _, l := range c.Links {
+			if err := l.Stage.Check(c, l); err != nil {
+				return fail(l.Tool.Name, err)
+			}
+		}
+	}
+	return newRun(c, resume).all()
+}
+
+// fail reports err and returns the exit status that it stands for.
+func fail(tool string, err error) int {
+	diag.Print(os.Stderr, tool, err)
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return StatusFailed
+}
+
+// PathError says what failed on which path, with the errno kept.
+func PathError(what, path string, err error) error {
+	return fmt.Errorf("%s %s: %w", what, path, err)
+}
+
+// Signal reads a signal's name, with or without SIG, or its number.
+func Signal(name string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= 64 {
+		return unix.Signal(n), nil
+	}
+	if s := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG")); s != 0 {
+		return s, nil
+	}
+	return 0, fmt.Errorf("%q is no signal", name)
+}
+
+// State is what the chain carries from one life, or one process, to the next.
+type State struct {
+	// Done counts the steps of the chain that have been taken.
+	Done int
+	// Euid is the effective user id that the chain began with.
+	Euid int
+	// Root is a directory tree that overlay left for pivot and mkdev: the path of a
+	// mount in this mount namespace.
+	Root string
+	// Net is the address that netbr gave to the network namespace.
+	Net string
+	// Mnt tells that this process's mount namespace was made by a stage.
+	Mnt bool
+	// Clean are the words of a clean-up that is due if no waiter takes charge of it: a
+	// tool's name, then what its Clean is given.
+	Clean []string
+}
+
+// Variables in which one stage tells a later one, through exec, what it left.
+const (
+	rootVar = "STAVES_ROOT"
+	netVar  = "STAVES_NET"
+	mntVar  = "STAVES_MNT"
+)
+
+// firstState reads what stages before this process have left.
+func firstState() State {
+	s := State{Euid: unix.Geteuid()}
+	for _, e := range entry.Environ() {
+		switch name, value, _ := strings.Cut(e, "="); name {
+		case rootVar:
+			s.Root = value
+		case netVar:
+			s.Net = value
+		case mntVar:
+			s.Mnt = value != "" && value == mntID()
+		}
+	}
+	return s
+}
+
+// env is the environment for the next program: the caller's, with what is left for a
+// later stage.
+func (s *State) env(stage bool) []string {
+	var env []string
+	for _, e := range entry.Environ() {
+		switch name, _, _ := strings.Cut(e, "="); name {
+		case rootVar, netVar, mntVar:
+		default:
+			env = append(env, e)
+		}
+	}
+	if s.Root != "" {
+		env = append(env, rootVar+"="+s.Root)
+	}
+	if s.Net != "" {
+		env = append(env, netVar+"="+s.Net)
+	}
+	if stage && s.Mnt {
+		env = append(env, mntVar+"="+mntID())
+	}
+	return env
+}
+
+// mntID identifies this thread's mount namespace, "" if /proc does not tell.
+func mntID() string {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/mnt", &st); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%x:%d", st.Dev, st.Ino)
+}
+
+// The state is text: fields, lists and pairs have a separator each that no path holds.
+const (
+	fieldSep = "\x02"
+	listSep  = "\x01"
+)
+
+func (c *Chain) encode() string {
+	s := &c.State
+	var facts []string
+	for f, at := range c.facts {
+		facts = append(facts, strconv.Itoa(at)+string(f))
+	}
+	return strings.Join([]string{
+		strconv.Itoa(s.Done), strconv.Itoa(s.Euid), s.Root, s.Net, strconv.FormatBool(s.Mnt),
+		strings.Join(facts, listSep), strings.Join(s.Clean, listSep),
+	}, fieldSep)
+}
+
+var errState = errors.New("the chain's state was damaged on the way")
+
+func (c *Chain) decode(text string) error {
+	s := &c.State
+	f := strings.Split(text, fieldSep)
+	if len(f) != 7 {
+		return errState
+	}
+	var err1, err2 error
+	s.Done, err1 = strconv.Atoi(f[0])
+	s.Euid, err2 = strconv.Atoi(f[1])
+	if err1 != nil || err2 != nil {
+		return errState
+	}
+	s.Root, s.Net, s.Mnt = f[2], f[3], f[4] == "true"
+	for _, fact := range strings.Split(f[5], listSep) {
+		digits := strings.TrimLeft(fact, "-0123456789")
+		at, err := strconv.Atoi(strings.TrimSuffix(fact, digits))
+		if err == nil {
+			c.facts[Fact(digits)] = at
+		}
+	}
+	if f[6] != "" {
+		s.Clean = strings.Split(f[6], listSep)
+	}
+	return nil
+}

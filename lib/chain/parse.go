@@ -1,0 +1,160 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"staves/lib/diag"
+	"staves/lib/entry"
+)
+
+// parser reads a command line into a chain.
+type parser struct {
+	tools   []*Tool
+	help    *Link
+	version bool
+	admin   func() error
+}
+
+func (p *parser) tool(name string) *Tool {
+	for _, t := range p.tools {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func (p *parser) names() []string {
+	var n []string
+	for _, t := range p.tools {
+		n = append(n, t.Name)
+	}
+	return n
+}
+
+// parse reads words, which follow the name of tool, into c. It returns the link that
+// it read last, to which an error belongs.
+func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
+	for {
+		link := &Link{Tool: tool, Stage: tool.New()}
+		c.Links = append(c.Links, link)
+		fs := pflag.NewFlagSet(tool.Name, pflag.ContinueOnError)
+		fs.SetInterspersed(false) // options stop at the first word that is not one
+		fs.SortFlags = false
+		fs.Usage = func() {}
+		fs.SetOutput(io.Discard)
+		link.Flags = fs
+		link.Stage.Options(fs)
+		help := fs.BoolP("help", "h", false, "print this and exit")
+		version := fs.BoolP("version", "V", false, "print the version and exit")
+		if err := fs.Parse(words); err != nil {
+			return link, diag.WithHint(optionError(err), "try '"+tool.Name+" --help'")
+		}
+		if *help {
+			p.help = link
+			return link, nil
+		}
+		if *version {
+			p.version = true
+			return link, nil
+		}
+		rest := fs.Args()
+		if a, ok := link.Stage.(Admin); ok {
+			if do := a.Admin(fs); do != nil {
+				if len(c.Links) > 1 {
+					return link, fmt.Errorf("an option that manages %s has no place in a chain", tool.Name)
+				}
+				p.admin = func() error { return do(rest) }
+				return link, nil
+			}
+		}
+		afterDashes := fs.ArgsLenAtDash() == 0
+		if tool.Operand != "" && !afterDashes && len(rest) > 0 && rest[0] != "--" && p.tool(rest[0]) == nil {
+			link.Operand, rest = rest[0], rest[1:]
+			if len(rest) > 0 && rest[0] == "--" {
+				rest, afterDashes = rest[1:], true
+			}
+		}
+		if len(rest) == 0 {
+			if r, ok := link.Stage.(Returner); ok && r.Returns(link) {
+				return link, nil
+			}
+			c.Payload = []string{shell()}
+			return link, nil
+		}
+		if !afterDashes && strings.HasPrefix(rest[0], "-") {
+			return link, diag.WithHint(fmt.Errorf("option %s after %s", rest[0], tool.Operand),
+				fmt.Sprintf("options come first: %s %s ... %s", tool.Name, rest[0], link.Operand))
+		}
+		if next := p.tool(rest[0]); next != nil {
+			tool, words = next, rest[1:]
+			continue
+		}
+		c.Payload = rest
+		c.PayloadIndex = len(os.Args) - len(rest)
+		return link, nil
+	}
+}
+
+// shell is the program that runs where none is named.
+func shell() string {
+	for _, e := range entry.Environ() {
+		if s, ok := strings.CutPrefix(e, "SHELL="); ok && s != "" {
+			return s
+		}
+	}
+	return "/bin/sh"
+}
+
+// optionError says in our words what pflag found wrong.
+func optionError(err error) error {
+	var notExist *pflag.NotExistError
+	var noValue *pflag.ValueRequiredError
+	var badValue *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &notExist):
+		if s := notExist.GetSpecifiedShortnames(); len(s) > 1 {
+			return fmt.Errorf("unknown option -%s in -%s", notExist.GetSpecifiedName(), s)
+		} else if s != "" {
+			return fmt.Errorf("unknown option -%s", notExist.GetSpecifiedName())
+		}
+		return fmt.Errorf("unknown option --%s", notExist.GetSpecifiedName())
+	case errors.As(err, &noValue):
+		return fmt.Errorf("option --%s needs a value", noValue.GetFlag().Name)
+	case errors.As(err, &badValue):
+		return fmt.Errorf("option --%s: %q: %w", badValue.GetFlag().Name, badValue.GetValue(), badValue.Unwrap())
+	}
+	return err
+}
+
+func printHelp(w io.Writer, l *Link) {
+	t := l.Tool
+	operand := ""
+	if t.Operand != "" {
+		operand = " [" + t.Operand + "]"
+	}
+	fmt.Fprintf(w, "usage: %s [OPTIONS]%s [--] NEXT...\n", t.Name, operand)
+	for _, u := range t.Usage {
+		fmt.Fprintf(w, "       %s\n", u)
+	}
+	fmt.Fprintf(w, "%s\n\nNEXT is another stage of the chain, or the program to run.\n\n%s", t.Summary, l.Flags.FlagUsages())
+	if t.Notes != "" {
+		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(t.Notes))
+	}
+	fmt.Fprint(w, "\nExit status: the program's own; 125 when the chain failed, 126 when the program\ncannot be executed, 127 when it is not found.\n")
+}
+
+func printVersion(w io.Writer, name string) {
+	fmt.Fprintf(w, "%s (staves) %s\n", name, Version)
+	if !entry.Ran() {
+		fmt.Fprintln(w, "built without the linker flag '-E staves/lib/entry.start': ignored and blocked\n"+
+			"signals and closed standard descriptors do not reach the program, and user\n"+
+			"namespaces and waiting parents start from a copy of this file in memory")
+	}
+}

@@ -1,0 +1,294 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"staves/lib/diag"
+	"staves/lib/entry"
+)
+
+// Run is a chain being carried out, in one life of its process.
+type Run struct {
+	Chain *Chain
+	State *State
+
+	tool   string // whose step it is
+	resume *entry.Resume
+	steps  []placed
+}
+
+// placed is a step with the link that it belongs to.
+type placed struct {
+	Step
+	link *Link
+}
+
+func newRun(c *Chain, resume *entry.Resume) *Run {
+	r := &Run{Chain: c, State: &c.State, resume: resume, tool: c.Links[len(c.Links)-1].Tool.Name}
+	for _, l := range c.Links {
+		for _, s := range l.Stage.Steps(c, l) {
+			r.steps = append(r.steps, placed{s, l})
+		}
+	}
+	return r
+}
+
+// CleanUpWith has tool's Clean called with words if the chain fails before a waiter
+// is there to clean up. A step that makes such a waiter gives the same words to its
+// [entry.Fork].
+func (r *Run) CleanUpWith(tool string, words ...string) {
+	if r.State.Clean == nil {
+		r.State.Clean = []string{tool}
+	}
+	r.State.Clean = append(r.State.Clean, words...)
+}
+
+// all takes the steps that are left and executes the payload. It returns the exit
+// status of a chain that failed, or that has no payload.
+func (r *Run) all() int {
+	err := r.life()
+	if err == nil {
+		return 0
+	}
+	tool := r.tool
+	var op *entry.OpError
+	if errors.As(err, &op) {
+		// Operations carry the name of their tool, since they may fail in another life.
+		if name, label, ok := strings.Cut(op.Label, ": "); ok {
+			tool, op = name, &entry.OpError{Label: label, Errno: op.Errno, Exec: op.Exec}
+		}
+		if err = op; op.Exec {
+			err = r.payloadError(op)
+		}
+	}
+	if clean := r.State.Clean; clean != nil && (r.resume == nil || !r.resume.Forked) {
+		for _, l := range r.Chain.Links {
+			if l.Tool.Name == clean[0] {
+				if cleanErr := l.Tool.Clean(clean[1:]); cleanErr != nil {
+					diag.Print(os.Stderr, l.Tool.Name, cleanErr)
+				}
+				break
+			}
+		}
+	}
+	return fail(tool, err)
+}
+
+// life takes as many steps as one life of the process can, then begins the next life
+// or executes the payload.
+func (r *Run) life() error {
+	if r.resume != nil && r.resume.Err != nil {
+		return r.resume.Err
+	}
+	end := r.extent()
+	if err := r.prepare(end); err != nil {
+		return err
+	}
+	var pending []entry.Op
+	for ; r.State.Done < end; r.State.Done++ {
+		s := r.steps[r.State.Done]
+		r.tool = s.link.Tool.Name
+		switch {
+		case s.Do != nil:
+			if err := s.Do(r); err != nil {
+				return err
+			}
+		case len(pending) > 0 || s.nextLife():
+			pending = append(pending, r.named(s.Raw)...)
+		default:
+			if err := (&entry.Program{Ops: r.named(s.Raw)}).Run(); err != nil {
+				return err
+			}
+		}
+	}
+	if pending == nil {
+		return r.exec()
+	}
+	if end == len(r.steps) {
+		if op, ok := r.execOp(); ok {
+			pending = append(pending, op)
+		}
+	}
+	p := entry.Program{Ops: entry.Merge(pending)}
+	return p.Start(r.Chain.encode())
+}
+
+// nextLife tells whether a raw step must wait for premain.
+func (s *Step) nextLife() bool {
+	if s.SingleThread {
+		return true
+	}
+	for _, op := range s.Raw {
+		if _, ok := op.(entry.Call); !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// extent returns the first step that this life cannot take.
+func (r *Run) extent() int {
+	waiting := false
+	for i := r.State.Done; i < len(r.steps); i++ {
+		s := &r.steps[i].Step
+		if s.Do == nil {
+			waiting = waiting || s.nextLife()
+		} else if waiting && !s.Outside {
+			return i
+		}
+	}
+	return len(r.steps)
+}
+
+// prepare calls the Preparers among the stages that take a Go step in this life.
+func (r *Run) prepare(end int) error {
+	var done *Link
+	for _, s := range r.steps[r.State.Done:end] {
+		p, ok := s.link.Stage.(Preparer)
+		if !ok || s.Do == nil || s.link == done {
+			continue
+		}
+		r.tool, done = s.link.Tool.Name, s.link
+		if err := p.Prepare(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named puts the name of the tool whose step it is into the operations' labels.
+func (r *Run) named(ops []entry.Op) []entry.Op {
+	named := make([]entry.Op, len(ops))
+	for i, op := range ops {
+		switch o := op.(type) {
+		case entry.Call:
+			o.Label = r.tool + ": " + o.Label
+			named[i] = o
+		case entry.Fork:
+			o.Label = r.tool + ": " + o.Label
+			named[i] = o
+		case entry.Init:
+			o.Label = r.tool + ": " + o.Label
+			named[i] = o
+		default:
+			named[i] = op
+		}
+	}
+	return named
+}
+
+// exec executes the payload. It returns nil where there is none.
+func (r *Run) exec() error {
+	argv := r.Chain.Payload
+	if argv == nil {
+		return nil
+	}
+	env := r.State.env(r.stageByPath())
+	worst := unix.ENOENT
+	for _, path := range candidates(argv[0]) {
+		err := error(unix.ENOENT)
+		if unix.Access(path, unix.F_OK) == nil || strings.Contains(argv[0], "/") {
+			err = entry.Execve(path, argv, env)
+		}
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		case errors.Is(err, unix.EACCES):
+			worst = unix.EACCES
+		default:
+			return &entry.OpError{Label: r.tool + ": " + argv[0], Errno: errnoOf(err), Exec: true}
+		}
+	}
+	return &entry.OpError{Label: r.tool + ": " + argv[0], Errno: worst, Exec: true}
+}
+
+// execOp is the payload's execution as the last operation of a program, if the words
+// and the environment of this process are the payload's as they stand.
+func (r *Run) execOp() (entry.Op, bool) {
+	if r.Chain.PayloadIndex == 0 || !slices.Equal(r.State.env(r.stageByPath()), entry.Environ()) {
+		return nil, false
+	}
+	name := r.Chain.Payload[0]
+	return entry.Exec{Label: r.tool + ": " + name, Paths: candidates(name), Index: r.Chain.PayloadIndex}, true
+}
+
+// stageByPath tells whether the payload is a stage, executed by its path.
+func (r *Run) stageByPath() bool {
+	if r.Chain.Payload == nil {
+		return false
+	}
+	switch filepath.Base(r.Chain.Payload[0]) {
+	case "cgset", "netbr", "nsrun", "overlay", "mkdev", "pivot", "capdrop":
+		return true
+	}
+	return false
+}
+
+// candidates are the paths at which the program called name is looked for, in order,
+// as execvp(3) does: with the caller's PATH.
+func candidates(name string) []string {
+	if strings.Contains(name, "/") {
+		return []string{name}
+	}
+	if name == "" {
+		return nil
+	}
+	path := "/bin:/usr/bin"
+	for _, e := range entry.Environ() {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			path = v
+			break
+		}
+	}
+	var c []string
+	for _, dir := range strings.Split(path, ":") {
+		if dir == "" {
+			dir = "."
+		}
+		c = append(c, strings.TrimSuffix(dir, "/")+"/"+name)
+	}
+	return c
+}
+
+// payloadError gives a failed execution of the payload its status and its hint.
+func (r *Run) payloadError(op *entry.OpError) error {
+	name := r.Chain.Payload[0]
+	var hint string
+	status := StatusNotExecutable
+	switch op.Errno {
+	case unix.ENOENT, unix.ENOTDIR:
+		status = StatusNotFound
+		if strings.Contains(name, "/") && unix.Access(name, unix.F_OK) == nil {
+			hint = "the file is there, but the interpreter it names is not (its first line, or its ELF loader)"
+		} else if _, pivoted := r.Chain.facts[Pivoted]; pivoted {
+			hint = "it is looked for in the new root, along the caller's PATH"
+		}
+	case unix.EACCES:
+		hint = "the file may not be executed: check its mode, and the mount option noexec"
+	case unix.ENOEXEC:
+		hint = "neither an ELF program nor a script with a #! line: name its interpreter, as in 'sh " + name + "'"
+	}
+	return &Error{Status: status, Err: diag.WithHint(op, hint)}
+}
+
+func errnoOf(err error) unix.Errno {
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	return unix.EIO
+}
+
+// KeepFD has fd stay open into the next life, for a raw step to use.
+func KeepFD(fd int) error {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+		return fmt.Errorf("clear close-on-exec: %w", err)
+	}
+	return nil
+}

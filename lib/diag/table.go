@@ -1,0 +1,112 @@
+package diag
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A row gives the hints for one step that failed with one errno. The step is what the
+// error's text begins with, without the tool's name.
+type row struct {
+	step  string
+	errno unix.Errno
+	hints func() []string
+}
+
+var table = []row{
+	{"unshare(CLONE_NEWUSER", unix.EPERM, userNamespaceRefused},
+	{"clone(CLONE_NEWUSER", unix.EPERM, userNamespaceRefused},
+	{"unshare(", unix.EPERM, needsRoot},
+	{"clone(", unix.EPERM, needsRoot},
+	{"unshare(", unix.ENOSPC, limitReached},
+	{"clone(", unix.ENOSPC, limitReached},
+	{"clone(", unix.ENOMEM, func() []string {
+		return []string{"the first process of this pid namespace has ended, so nothing can be forked in it any more (pid_namespaces(7))"}
+	}},
+	{"write /proc/self/uid_map", unix.EPERM, mapRefused},
+	{"write /proc/self/uid_map", unix.EACCES, mapRefused},
+	{"write /proc/self/gid_map", unix.EPERM, mapRefused},
+	{"mount proc", unix.EPERM, procRefused},
+}
+
+// lookUp finds the first row for err.
+func lookUp(err error) []string {
+	text := err.Error()
+	for _, r := range table {
+		if strings.HasPrefix(text, r.step) && errors.Is(err, r.errno) {
+			return r.hints()
+		}
+	}
+	return nil
+}
+
+func needsRoot() []string {
+	if unix.Geteuid() == 0 {
+		return []string{"this needs CAP_SYS_ADMIN, which this root does not have (grep CapEff /proc/self/status)"}
+	}
+	return []string{"this needs root; as an ordinary user add a user namespace: nsrun -U -r ..."}
+}
+
+func userNamespaceRefused() []string {
+	if readFile("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+		return []string{"this kernel keeps user namespaces from ordinary users: sysctl kernel.unprivileged_userns_clone=1"}
+	}
+	if inChroot() {
+		return []string{"the kernel makes no user namespace inside a chroot (user_namespaces(7)); use 'pivot ROOT' instead of chroot"}
+	}
+	if strings.Contains(readFile("/proc/self/status"), "Seccomp:\t2") {
+		return []string{"a seccomp filter is in force here, as in a container: it may forbid user namespaces"}
+	}
+	return []string{"the kernel refuses user namespaces here: see user_namespaces(7), and /proc/sys/user/max_user_namespaces"}
+}
+
+// inChroot tells whether this process's root is another than its mount namespace's.
+func inChroot() bool {
+	line, _, _ := strings.Cut(readFile("/proc/self/mountinfo"), "\n")
+	for _, l := range strings.Split(readFile("/proc/self/mountinfo"), "\n") {
+		if f := strings.Fields(l); len(f) > 4 && f[4] == "/" {
+			return false
+		}
+	}
+	return line != "" || readFile("/proc/self/mountinfo") == ""
+}
+
+func limitReached() []string {
+	for _, k := range []string{"user", "mnt", "pid", "net", "uts", "ipc", "cgroup", "time"} {
+		f := "/proc/sys/user/max_" + k + "_namespaces"
+		if readFile(f) == "0" {
+			return []string{fmt.Sprintf("%s is 0: sysctl user.max_%s_namespaces=10000", f, k)}
+		}
+	}
+	return []string{"a limit of /proc/sys/user/max_*_namespaces is reached, or namespaces are nested 32 deep"}
+}
+
+func mapRefused() []string {
+	if readFile("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
+		return []string{
+			"AppArmor keeps ordinary users from using user namespaces on this machine",
+			"allow it: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give this program a profile with 'userns,'",
+		}
+	}
+	return []string{"an ordinary user can map only itself, once; root's id needs CAP_SETFCAP as well (user_namespaces(7))"}
+}
+
+func procRefused() []string {
+	return []string{
+		"a user namespace may mount proc only with a pid namespace of its own (nsrun -p), and only where /proc is not masked",
+	}
+}
+
+// readFile returns a small file's text without white space at its ends, "" on error:
+// a hint that cannot be had is left out.
+func readFile(name string) string {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

@@ -1,0 +1,138 @@
+// Package entry is what happens before the Go runtime starts, and what that makes
+// possible afterwards.
+//
+// A Go program is a poor link in a chain of exec: by the time main runs, the runtime
+// has several threads, a handler on nearly every signal, an empty signal mask, and
+// /dev/null on every standard descriptor the caller had closed. So a plain Go program
+// can neither pass its caller's signals and descriptors on (signal(7): ignored
+// signals and the mask survive execve) nor unshare or join a user namespace
+// (unshare(2), setns(2): EINVAL in a process with threads), nor become a parent that
+// merely waits without keeping a runtime in memory.
+//
+// A binary linked with
+//
+//	-ldflags '-E staves/lib/entry.start'
+//
+// begins in this package instead of in the runtime. A few lines of assembly call
+// premain, which records what the runtime is about to disturb, so that [Execve] can
+// restore it. And when the process was started by [Program.Start], premain carries
+// out a list of system calls that an earlier life of the same process decided on:
+// unshare(CLONE_NEWUSER) with one thread, clone with a parent that stays behind as a
+// waiter of a few kilobytes, an init for a pid namespace, and where nothing else is
+// left to do the payload's execve, without a second start of the runtime.
+//
+// A binary linked without the flag (go install) still works: [Program.Start] then
+// runs a copy of the binary, in memory, whose ELF header names this entry point. What
+// the runtime disturbed in the first start stays disturbed; [Ran] tells.
+//
+// When not to use this package: in a program that is no link of an exec chain.
+package entry
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// record is what premain saw and did.
+type record struct {
+	ran     bool
+	resumed bool // a program of this process was found in the environment and run
+	forked  bool // a Fork came to pass: a waiter stands behind this process
+	failed  uint64
+	errno   uint64
+	mask    uint64 // blocked signals, bit n-1 for signal n
+	ignored uint64 // ignored signals, likewise
+	shared  uintptr
+}
+
+var rec record
+
+// Ran tells whether this process began in premain: whether the binary was linked
+// with -E, or restarted by [Program.Start].
+func Ran() bool { return rec.ran }
+
+// Ignored returns the signals that the caller had ignored, bit n-1 for signal n; 0
+// where premain did not run.
+func Ignored() uint64 { return rec.ignored }
+
+// Blocked returns the signals that the caller had blocked, bit n-1 for signal n; 0
+// where premain did not run.
+func Blocked() uint64 { return rec.mask }
+
+// Environ returns the environment as the caller gave it: every entry, in order,
+// duplicates and entries without "=" included, but without what [Program.Start] put
+// first. (os.Environ keeps only the first of two entries with one name.)
+func Environ() []string {
+	if !rec.ran {
+		return syscall.Environ()
+	}
+	p := envp()
+	if rec.resumed {
+		p = unsafe.Add(p, 8)
+	}
+	var env []string
+	for ; *(*unsafe.Pointer)(p) != nil; p = unsafe.Add(p, 8) {
+		env = append(env, unix.BytePtrToString(*(**byte)(p)))
+	}
+	return env
+}
+
+// Secure tells whether the kernel started this process with more privilege than its
+// caller has: AT_SECURE of getauxval(3), set for setuid programs and file
+// capabilities. Without premain it answers by comparing ids.
+func Secure() bool {
+	if !rec.ran {
+		return unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
+	}
+	return auxv(23) != 0 // AT_SECURE
+}
+
+// execfn is the path that this process was started by (AT_EXECFN).
+func execfn() string {
+	if p := auxv(31); p != 0 {
+		return unix.BytePtrToString(*(**byte)(unsafe.Pointer(&p)))
+	}
+	return ""
+}
+
+// auxv returns the value of one entry of the auxiliary vector, 0 if there is none.
+func auxv(key uintptr) uintptr {
+	if !rec.ran {
+		return 0
+	}
+	p := envp()
+	for *(*unsafe.Pointer)(p) != nil {
+		p = unsafe.Add(p, 8)
+	}
+	for p = unsafe.Add(p, 8); *(*uintptr)(p) != 0; p = unsafe.Add(p, 16) {
+		if *(*uintptr)(p) == key {
+			return *(*uintptr)(unsafe.Add(p, 8))
+		}
+	}
+	return 0
+}
+
+// Execve replaces the process by the program at path, as execve(2), with the signals
+// ignored and blocked that the caller of this process had ignored and blocked, and
+// the limit on open files that the runtime raised put back. It returns only on error:
+// the bare errno.
+func Execve(path string, argv, env []string) error {
+	if rec.ran {
+		restoreSignals()
+	}
+	return syscall.Exec(path, argv, env)
+}
+
+// restoreSignals puts the caller's ignored signals and mask in force for the calling
+// thread. A handler of the runtime's becomes the default at execve by itself.
+func restoreSignals() {
+	act := sigaction{handler: 1} // SIG_IGN
+	for n := uintptr(1); n <= 64; n++ {
+		if rec.ignored&(1<<(n-1)) != 0 {
+			sys(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+		}
+	}
+	sys(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&rec.mask)), 0, 8, 0, 0)
+}

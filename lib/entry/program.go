@@ -1,0 +1,356 @@
+package entry
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Program is a list of system calls as data: made by a Go program, carried out
+// either in place ([Program.Run]) or by premain, in the same process started afresh
+// ([Program.Start]).
+type Program struct {
+	Ops []Op
+}
+
+// Op is one operation of a program: a [Call], a [Fork], an [Init] or an [Exec].
+type Op interface {
+	// label names the operation in an error and in a description.
+	label() string
+	encode(e *encoder, w []uint64)
+}
+
+// A Call is one system call.
+type Call struct {
+	// Label says what is done, as an error would: "mount proc on /proc".
+	Label string
+	Nr    uintptr
+	// Args are the arguments: a uintptr or int as it is, a string as a pointer to its
+	// bytes and a NUL, a []byte as a pointer to the bytes, Kept as the kept result.
+	Args []any
+	// Keep keeps the result for later calls: a descriptor, mostly.
+	Keep bool
+	// Allow is an errno that counts as success, 0 for none.
+	Allow unix.Errno
+	// Movable tells that the call may as well be made after a later Fork: see [Merge].
+	Movable bool
+}
+
+// Kept stands for the result of the last Call with Keep.
+type Kept struct{}
+
+// A Fork clones the process. The parent stays behind as a waiter: it never starts the
+// Go runtime, holds no descriptor but standard error, passes signals on, and ends as
+// its child ended, by the same exit code or the same signal. The child goes on.
+type Fork struct {
+	Label string
+	// Flags are clone(2)'s CLONE_NEW flags.
+	Flags uintptr
+	// Deathsig is sent to the child when the waiter dies, 0 for none.
+	Deathsig unix.Signal
+	// InitFollows tells the waiter that an [Init] comes later in the program.
+	InitFollows bool
+	// After are the calls the waiter makes when the child has ended.
+	After []Call
+	// Cleaner, where one of After fails, names the tool that takes over in a new
+	// start of this program, with these words: see [Resume].
+	Cleaner []string
+}
+
+// An Init forks the first process of a pid namespace: the parent stays as its init,
+// which reaps, passes signals on, and ends when its child does.
+type Init struct{ Label string }
+
+// An Exec runs the payload without starting the Go runtime: the words of this process
+// from Index on (0 is the program's name), at the first of Paths that can be executed.
+type Exec struct {
+	Label string
+	Paths []string
+	Index int
+}
+
+// Merge joins two forks into one where that changes nothing but the number of
+// processes: a Fork into no new namespace, then only movable calls, then another Fork.
+// The movable calls are made after the fork that is left.
+func Merge(ops []Op) []Op {
+	for i, op := range ops {
+		outer, ok := op.(Fork)
+		if !ok || outer.Flags != 0 || outer.Deathsig != 0 {
+			continue
+		}
+		for j := i + 1; j < len(ops); j++ {
+			if c, ok := ops[j].(Call); ok && c.Movable {
+				continue
+			}
+			inner, ok := ops[j].(Fork)
+			if !ok {
+				break
+			}
+			inner.After = append(slices.Clip(outer.After), inner.After...)
+			if inner.Cleaner == nil {
+				inner.Cleaner = outer.Cleaner
+			} else if outer.Cleaner != nil {
+				if inner.Cleaner[0] != outer.Cleaner[0] {
+					break // two tools' clean-ups: two waiters
+				}
+				inner.Cleaner = append(slices.Clip(outer.Cleaner), inner.Cleaner[1:]...)
+			}
+			merged := append(append([]Op{}, ops[:i]...), inner)
+			merged = append(merged, ops[i+1:j]...)
+			return Merge(append(merged, ops[j+1:]...))
+		}
+	}
+	return ops
+}
+
+const (
+	kindCall = iota + 1
+	kindFork
+	kindInit
+	kindExec
+)
+
+// WriteFile are the calls that write data to an existing file in one write(2), as a
+// file of proc or cgroupfs wants it.
+func WriteFile(label, path, data string) []Op {
+	return []Op{
+		Call{Label: label, Nr: unix.SYS_OPENAT, Args: []any{unix.AT_FDCWD, path, unix.O_WRONLY | unix.O_CLOEXEC, 0}, Keep: true},
+		Call{Label: label, Nr: unix.SYS_WRITE, Args: []any{Kept{}, data, len(data)}},
+		Call{Label: label, Nr: unix.SYS_CLOSE, Args: []any{Kept{}}},
+	}
+}
+
+func (c Call) label() string { return c.Label }
+func (f Fork) label() string { return f.Label }
+func (i Init) label() string { return i.Label }
+func (x Exec) label() string { return x.Label }
+
+// Describe returns the operation's label.
+func Describe(op Op) string { return op.label() }
+
+// encoder lays a program out in words, and the strings behind them.
+type encoder struct {
+	words   []uint64
+	blob    []byte
+	ops     int // operations placed so far, those of waiters included
+	blobOff int
+	err     error
+}
+
+func (e *encoder) bytes(b string) uint64 {
+	for len(e.blob)%8 != 0 { // structures among the arguments want alignment
+		e.blob = append(e.blob, 0)
+	}
+	off := e.blobOff + len(e.blob)
+	e.blob = append(append(e.blob, b...), 0)
+	return uint64(off)
+}
+
+func (c Call) encode(e *encoder, w []uint64) {
+	w[opKind], w[opNr], w[opAllow] = kindCall, uint64(c.Nr), uint64(c.Allow)
+	if c.Keep {
+		w[opKeep] = 1
+	}
+	for i, a := range c.Args {
+		switch v := a.(type) {
+		case int:
+			w[opArgs+i] = uint64(v)
+		case uintptr:
+			w[opArgs+i] = uint64(v)
+		case string:
+			w[opArgs+i] = e.bytes(v)
+			w[opPtr] |= 1 << i
+		case []byte:
+			w[opArgs+i] = e.bytes(string(v))
+			w[opPtr] |= 1 << i
+		case Kept:
+			w[opReg] |= 1 << i
+		default:
+			e.err = fmt.Errorf("argument %d of %q: type %T cannot be encoded", i, c.Label, a)
+		}
+	}
+}
+
+func (f Fork) encode(e *encoder, w []uint64) {
+	w[opKind], w[forkFlags], w[forkDeathsig] = kindFork, uint64(f.Flags), uint64(f.Deathsig)
+	if f.InitFollows {
+		w[forkInitFollows] = 1
+	}
+	w[forkAfter], w[forkAfterLen] = uint64(e.ops), uint64(len(f.After))
+	for _, c := range f.After {
+		e.place(c)
+	}
+	if f.Cleaner != nil {
+		head := fmt.Sprintf("%s%s:", afterVar, letters(uint64(unix.Getpid())))
+		w[forkEnv] = e.bytes(head + "aaaaaaaa:" + strings.Join(f.Cleaner, "\x01"))
+		w[forkStatus] = w[forkEnv] + uint64(len(head))
+		w[forkExe] = e.bytes(selfExe)
+	}
+}
+
+func (i Init) encode(_ *encoder, w []uint64) { w[opKind] = kindInit }
+
+func (x Exec) encode(e *encoder, w []uint64) {
+	w[opKind], w[opArgs+1] = kindExec, uint64(x.Index)
+	w[opArgs] = e.bytes(strings.Join(x.Paths, "\x00") + "\x00")
+}
+
+// place encodes op into the next free slot.
+func (e *encoder) place(op Op) {
+	w := e.words[hdrWords+e.ops*opWords:][:opWords]
+	e.ops++
+	w[opLabel] = e.bytes(op.label())
+	op.encode(e, w)
+}
+
+func (p *Program) encode(state string) ([]uint64, error) {
+	n := len(p.Ops)
+	for _, op := range p.Ops {
+		if f, ok := op.(Fork); ok {
+			n += len(f.After)
+		}
+	}
+	size := hdrWords + n*opWords
+	e := &encoder{words: make([]uint64, size), blobOff: 8 * size}
+	// The program itself must be consecutive, so waiters' operations come after it.
+	e.ops = len(p.Ops)
+	for i, op := range p.Ops {
+		w := e.words[hdrWords+i*opWords:][:opWords]
+		w[opLabel] = e.bytes(op.label())
+		op.encode(e, w)
+	}
+	e.words[hdrMagic], e.words[hdrPid] = magic, uint64(unix.Getpid())
+	e.words[hdrMain], e.words[hdrOps] = uint64(len(p.Ops)), uint64(n)
+	e.words[hdrState], e.words[hdrLen] = e.bytes(state), uint64(len(state))
+	for len(e.blob)%8 != 0 {
+		e.blob = append(e.blob, 0)
+	}
+	all := make([]uint64, size+len(e.blob)/8)
+	copy(all, e.words)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&all[size])), len(e.blob)), e.blob)
+	if e.err == nil && 8*len(all) > maxProgram {
+		e.err = fmt.Errorf("a program of %d bytes: %w", 8*len(all), unix.E2BIG)
+	}
+	return all, e.err
+}
+
+// An OpError is a failed operation.
+type OpError struct {
+	Label string
+	Errno unix.Errno
+	// Exec tells that the operation was an [Exec]: the payload is at fault, not us.
+	Exec bool
+}
+
+func (e *OpError) Error() string { return e.Label + ": " + e.Errno.Error() }
+func (e *OpError) Unwrap() error { return e.Errno }
+
+// Run carries the program out in this process, now, on this thread; it may hold no
+// Fork, Init or Exec. The error is an *OpError.
+func (p *Program) Run() error {
+	for _, op := range p.Ops {
+		if _, ok := op.(Call); !ok {
+			return fmt.Errorf("%s: %T wants Start", op.label(), op)
+		}
+	}
+	words, err := p.encode("")
+	if err != nil {
+		return err
+	}
+	failed, errno := run(unsafe.Pointer(&words[0]), 0, uint64(len(p.Ops)))
+	if errno != 0 {
+		return &OpError{Label: p.Ops[failed].label(), Errno: unix.Errno(errno)}
+	}
+	return nil
+}
+
+// Start starts this process afresh (same pid, same words, same environment) and has
+// premain carry the program out before the runtime begins; then main finds state in
+// [Resumed]. Descriptors without close-on-exec are kept, for the program to use.
+// Start returns only on error.
+func (p *Program) Start(state string) error {
+	words, err := p.encode(state)
+	if err != nil {
+		return err
+	}
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words))
+	var sb strings.Builder
+	sb.Grow(len(programVar) + 2*len(raw))
+	sb.WriteString(programVar)
+	for _, b := range raw {
+		sb.WriteByte('a' + b>>4)
+		sb.WriteByte('a' + b&15)
+	}
+	env := append([]string{sb.String()}, Environ()...)
+	return restart(env)
+}
+
+// Resume is what an earlier life of this process left for this one.
+type Resume struct {
+	// State is what Start was given.
+	State string
+	// Err is the operation that failed, an *OpError, or nil.
+	Err error
+	// Forked tells that a [Fork] came to pass: a waiter of this process cleans up.
+	Forked bool
+	// Cleaner, when not nil, are the words of a [Fork] whose waiter this process was;
+	// Status is the wait status of its child. The process must clean up, then [Die].
+	Cleaner []string
+	Status  unix.WaitStatus
+}
+
+const (
+	afterVar = "STAVES_AFTER="
+	selfExe  = "/proc/self/exe"
+)
+
+// Resumed returns what an earlier life of this process left, nil in a first life.
+func Resumed() *Resume {
+	if !rec.ran {
+		return nil
+	}
+	if rec.resumed {
+		base := unsafe.Pointer(&program)
+		r := &Resume{State: string(unsafe.Slice((*byte)(unsafe.Add(base, program[hdrState])), program[hdrLen])), Forked: rec.forked}
+		if rec.errno != 0 {
+			op := unsafe.Add(base, 8*(hdrWords+uintptr(rec.failed)*opWords))
+			r.Err = &OpError{
+				Label: unix.BytePtrToString((*byte)(unsafe.Add(base, word(op, opLabel)))),
+				Errno: unix.Errno(rec.errno),
+				Exec:  word(op, opKind) == kindExec,
+			}
+		}
+		return r
+	}
+	env := Environ()
+	if len(env) != 1 || !strings.HasPrefix(env[0], afterVar) {
+		return nil
+	}
+	f := strings.SplitN(env[0][len(afterVar):], ":", 3)
+	if len(f) != 3 || f[0] != letters(uint64(unix.Getpid())) || len(f[1]) != 8 {
+		return nil
+	}
+	status := uint32(0)
+	for _, c := range []byte(f[1]) {
+		status = status<<4 | uint32(c-'a')&15
+	}
+	return &Resume{Cleaner: strings.Split(f[2], "\x01"), Status: unix.WaitStatus(status)}
+}
+
+// letters is n in hexadecimal with the digits a to p.
+func letters(n uint64) string {
+	b := make([]byte, 16)
+	for i := range b {
+		b[i] = 'a' + byte(n>>(60-4*i))&15
+	}
+	return string(b)
+}
+
+// Die ends this process as status says another one ended.
+func Die(status unix.WaitStatus) { die(int32(status)) }
+
+var errNoSelf = errors.New("cannot find this program's own file: /proc is not mounted")

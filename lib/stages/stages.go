@@ -1,0 +1,24 @@
+// Package stages is the registry of the seven tools.
+package stages
+
+import (
+	"os"
+	"path/filepath"
+
+	"staves/lib/chain"
+	"staves/lib/stage/nsrun"
+)
+
+// All are the seven, in the order in which a full container uses them.
+var All = []*chain.Tool{
+	nsrun.Tool,
+}
+
+// Main runs the tool called name; with no name, the one that this process was started
+// as. It does not return.
+func Main(name string) {
+	if name == "" {
+		name = filepath.Base(os.Args[0])
+	}
+	chain.Main(All, name)
+}
