@@ -88,7 +88,7 @@ type Returner interface {
 }
 
 // A Step is one thing that a stage does: a value, which can be described before it is
-// done. Either Do or Raw is set.
+// done. One of Do, Raw and Late is set.
 type Step struct {
 	// Call names the step in terms of system calls: "unshare(CLONE_NEWNS)". An error
 	// of the step begins with it unless it says more itself.
@@ -102,10 +102,13 @@ type Step struct {
 	Outside bool
 
 	// Raw are system calls, for a step that may have to be taken before the runtime
-	// starts: it holds an [entry.Fork], or SingleThread is set.
-	Raw []entry.Op
-	// SingleThread tells that the kernel wants a process of one thread.
-	SingleThread bool
+	// starts. Late makes them when the steps before it have been taken, where they
+	// depend on those (a descriptor, a name).
+	Raw  []entry.Op
+	Late func(r *Run) ([]entry.Op, error)
+	// NextLife tells that the calls must be made before the runtime starts: they hold
+	// an [entry.Fork], or the kernel wants a process of one thread.
+	NextLife bool
 }
 
 // A Link is one stage in a chain.

@@ -100,10 +100,17 @@ func (r *Run) life() error {
 			if err := s.Do(r); err != nil {
 				return err
 			}
-		case len(pending) > 0 || s.nextLife():
-			pending = append(pending, r.named(s.Raw)...)
 		default:
-			if err := (&entry.Program{Ops: r.named(s.Raw)}).Run(); err != nil {
+			ops := s.Raw
+			if s.Late != nil {
+				var err error
+				if ops, err = s.Late(r); err != nil {
+					return err
+				}
+			}
+			if len(pending) > 0 || s.NextLife {
+				pending = append(pending, r.named(ops)...)
+			} else if err := (&entry.Program{Ops: r.named(ops)}).Run(); err != nil {
 				return err
 			}
 		}
@@ -120,26 +127,13 @@ func (r *Run) life() error {
 	return p.Start(r.Chain.encode())
 }
 
-// nextLife tells whether a raw step must wait for premain.
-func (s *Step) nextLife() bool {
-	if s.SingleThread {
-		return true
-	}
-	for _, op := range s.Raw {
-		if _, ok := op.(entry.Call); !ok {
-			return true
-		}
-	}
-	return false
-}
-
 // extent returns the first step that this life cannot take.
 func (r *Run) extent() int {
 	waiting := false
 	for i := r.State.Done; i < len(r.steps); i++ {
 		s := &r.steps[i].Step
 		if s.Do == nil {
-			waiting = waiting || s.nextLife()
+			waiting = waiting || s.NextLife
 		} else if waiting && !s.Outside {
 			return i
 		}

@@ -148,17 +148,16 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	deathsig, _ := s.deathSignal(link) // Check has seen the error
 	pid := flags&unix.CLONE_NEWPID != 0
 	init := pid && !s.noInit && (s.init || !isInit(c.Payload))
+	fork := pid || s.fork || deathsig != 0
+	nextLife := fork || flags&unix.CLONE_NEWUSER != 0
 	var steps []chain.Step
 	raw := func(why, man string, ops ...entry.Op) {
 		if len(ops) > 0 {
-			steps = append(steps, chain.Step{
-				Call: entry.Describe(ops[0]), Why: why, Man: man, Raw: ops,
-				SingleThread: flags&unix.CLONE_NEWUSER != 0,
-			})
+			steps = append(steps, chain.Step{Call: entry.Describe(ops[0]), Why: why, Man: man, Raw: ops, NextLife: nextLife})
 		}
 	}
 
-	if pid || s.fork || deathsig != 0 {
+	if fork {
 		// The cgroup namespace takes the group that the process is in as its root, so it
 		// comes after the fork, where cgset's step puts the child into its group; and
 		// clone(2) has no bit for the time namespace.
