@@ -343,8 +343,8 @@ func (s *State) env(stage bool) []string {
 	if s.Net != "" {
 		env = append(env, netVar+"="+s.Net)
 	}
-	if stage && s.Mnt {
-		env = append(env, mntVar+"="+mntID())
+	if id := mntID(); stage && s.Mnt && id != "" {
+		env = append(env, mntVar+"="+id)
 	}
 	return env
 }
@@ -402,4 +402,29 @@ func (c *Chain) decode(text string) error {
 		s.Clean = strings.Split(f[6], listSep)
 	}
 	return nil
+}
+
+// OwnMounts is the step of a stage that mounts something for the payload alone, in a
+// chain that has no mount namespace yet.
+func OwnMounts(unshare func() error) Step {
+	return Step{
+		Call: "unshare(CLONE_NEWNS)",
+		Why:  "what is mounted for this chain must not appear on the host, and must go when the chain ends",
+		Man:  "mount_namespaces(7)",
+		Do: func(r *Run) error {
+			r.State.Mnt = true
+			return unshare()
+		},
+	}
+}
+
+// OperandError is the error for an operand that cannot be used: a bare word may have
+// been meant as the program.
+func OperandError(link *Link, err error) error {
+	err = PathError("use", link.Operand, err)
+	if errors.Is(err, unix.ENOENT) && !strings.Contains(link.Operand, "/") {
+		return diag.WithHint(err, fmt.Sprintf("the first word is taken for %s's %s; to run a program of that name write: %s -- %s",
+			link.Tool.Name, link.Tool.Operand, link.Tool.Name, link.Operand))
+	}
+	return err
 }

@@ -45,6 +45,8 @@ type record struct {
 	mask    uint64 // blocked signals, bit n-1 for signal n
 	ignored uint64 // ignored signals, likewise
 	shared  uintptr
+	pinned  bool
+	env     []string // Environ's answer
 }
 
 var rec record
@@ -62,21 +64,33 @@ func Ignored() uint64 { return rec.ignored }
 func Blocked() uint64 { return rec.mask }
 
 // Environ returns the environment as the caller gave it: every entry, in order,
-// duplicates and entries without "=" included, but without what [Program.Start] put
-// first. (os.Environ keeps only the first of two entries with one name.)
+// duplicates and entries without "=" included, but without what [Program.Start] and
+// premain put first. (os.Environ keeps only the first of two entries with one name.)
+// The slice is the caller's to keep, not to change.
 func Environ() []string {
 	if !rec.ran {
 		return syscall.Environ()
 	}
-	p := envp()
-	if rec.resumed {
-		p = unsafe.Add(p, 8)
+	if rec.env == nil {
+		p := unsafe.Add(envp(), 8*tuned)
+		if rec.resumed {
+			p = unsafe.Add(p, 8)
+		}
+		rec.env = []string{}
+		for ; *(*unsafe.Pointer)(p) != nil; p = unsafe.Add(p, 8) {
+			rec.env = append(rec.env, text(*(*unsafe.Pointer)(p)))
+		}
 	}
-	var env []string
-	for ; *(*unsafe.Pointer)(p) != nil; p = unsafe.Add(p, 8) {
-		env = append(env, unix.BytePtrToString(*(**byte)(p)))
+	return rec.env
+}
+
+// text is the string at p, which lies on the stack that the kernel made, and stays.
+func text(p unsafe.Pointer) string {
+	n := 0
+	for *(*byte)(unsafe.Add(p, n)) != 0 {
+		n++
 	}
-	return env
+	return unsafe.String((*byte)(p), n)
 }
 
 // Secure tells whether the kernel started this process with more privilege than its
@@ -115,12 +129,14 @@ func auxv(key uintptr) uintptr {
 }
 
 // Execve replaces the process by the program at path, as execve(2), with the signals
-// ignored and blocked that the caller of this process had ignored and blocked, and
-// the limit on open files that the runtime raised put back. It returns only on error:
+// ignored and blocked that the caller of this process had ignored and blocked, on the
+// CPUs that it may use, and with the limit on open files that the runtime raised put
+// back. It returns only on error:
 // the bare errno.
 func Execve(path string, argv, env []string) error {
 	if rec.ran {
 		restoreSignals()
+		unpin()
 	}
 	return syscall.Exec(path, argv, env)
 }

@@ -328,7 +328,7 @@ func Resumed() *Resume {
 	}
 	env := Environ()
 	if len(env) != 1 || !strings.HasPrefix(env[0], afterVar) {
-		return nil
+		return nil // a cleaner's environment is that one string
 	}
 	f := strings.SplitN(env[0][len(afterVar):], ":", 3)
 	if len(f) != 3 || f[0] != letters(uint64(unix.Getpid())) || len(f[1]) != 8 {

@@ -99,6 +99,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if s.maps(c, link) {
 		c.Provide(chain.MappedRoot, link)
 	}
+	if flags&unix.CLONE_NEWNS != 0 {
+		c.State.Mnt = true
+	}
 	return nil
 }
 

@@ -1,0 +1,201 @@
+// Package overlay is the stage that makes a copy-on-write view: of the present root,
+// or of the directories it is given.
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"staves/lib/chain"
+	"staves/lib/diag"
+	"staves/lib/mount"
+)
+
+// Tool is what the registry knows of overlay.
+var Tool = &chain.Tool{
+	Name:    "overlay",
+	Summary: "Make a copy-on-write view of directories, or of the present root.",
+	Operand: "TARGET",
+	New:     func() chain.Stage { return &stage{} },
+	Notes: `
+Without --lower: a view of the present root, for a pivot later in the chain. Without
+--upper: changes go to a tmpfs and are gone with the view. With TARGET the view is
+mounted there; without, pivot takes it up (its path is in STAVES_ROOT).
+
+With NEXT the mount is in a mount namespace of its own. Without NEXT,
+'overlay --lower DIR TARGET' mounts here and returns, as mount(8) does.
+
+In a user namespace the kernel makes no overlay of / as a whole, so each directory in
+/ gets one; files whose owner is not mapped stay read-only there, and directories with
+other mounts beneath them are read-only.
+  nsrun -mp -- overlay pivot -- sh
+  overlay --lower layer2 --lower base --upper up --work work merged`,
+}
+
+type stage struct {
+	lower       []string
+	upper, work string
+	tmpfs       string
+}
+
+func (s *stage) Options(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&s.lower, "lower", nil, "a read-only layer, `DIR`; repeated, the first is the topmost")
+	fs.StringVar(&s.upper, "upper", "", "`DIR` that takes the changes")
+	fs.StringVar(&s.work, "work", "", "empty `DIR` on the mount of --upper, for the kernel's use")
+	fs.StringVar(&s.tmpfs, "tmpfs", "", "take changes in memory (the default), at most `SIZE`: 64M, 1G, 20%")
+	fs.Lookup("tmpfs").NoOptDefVal = "50%"
+}
+
+// Returns: 'overlay TARGET' by itself mounts and returns.
+func (s *stage) Returns(link *chain.Link) bool { return link.Operand != "" }
+
+func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
+	switch {
+	case s.upper != "" && s.tmpfs != "":
+		return errors.New("--upper and --tmpfs exclude each other: changes go to one place")
+	case (s.upper == "") != (s.work == ""):
+		return diag.WithHint(errors.New("--upper and --work belong together"), "the kernel wants a second, empty directory on the same mount as --upper")
+	case s.tmpfs != "" && !validSize(s.tmpfs):
+		return fmt.Errorf("--tmpfs: %q is no size: digits, then K, M, G or %%", s.tmpfs)
+	}
+	named := append([]string{}, s.lower...)
+	if s.upper != "" {
+		named = append(named, s.upper, s.work)
+	}
+	if link.Operand != "" {
+		named = append(named, link.Operand)
+	}
+	for _, dir := range named {
+		if err := directory(dir); err != nil {
+			if dir == link.Operand {
+				return chain.OperandError(link, err)
+			}
+			return chain.PathError("use", dir, err)
+		}
+	}
+	if err := s.overlap(); err != nil {
+		return err
+	}
+	if c.Payload != nil {
+		c.Provide(chain.MountNS, link)
+	}
+	c.Provide(chain.Root, link)
+	return nil
+}
+
+func directory(path string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unix.ENOTDIR
+	}
+	return nil
+}
+
+// overlap finds what the kernel answers with a bare ELOOP or EINVAL.
+func (s *stage) overlap() error {
+	if s.upper == "" {
+		return nil
+	}
+	if within(s.work, s.upper) || within(s.upper, s.work) {
+		return fmt.Errorf("--work %s and --upper %s: one lies in the other", s.work, s.upper)
+	}
+	for _, l := range s.lower {
+		for name, d := range map[string]string{"--upper": s.upper, "--work": s.work} {
+			if within(l, d) {
+				return fmt.Errorf("--lower %s lies in %s %s: a layer cannot be beneath itself", l, name, d)
+			}
+		}
+	}
+	return nil
+}
+
+// within tells whether path is dir or lies in it, by name.
+func within(path, dir string) bool {
+	p, err1 := filepath.Abs(path)
+	d, err2 := filepath.Abs(dir)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	rel, err := filepath.Rel(d, p)
+	return err == nil && rel != ".." && (len(rel) < 3 || rel[:3] != "../")
+}
+
+func validSize(s string) bool {
+	if n := len(s); n > 0 && (s[n-1] == 'K' || s[n-1] == 'M' || s[n-1] == 'G' || s[n-1] == '%') {
+		s = s[:n-1]
+	}
+	if s == "" || len(s) > 15 {
+		return false
+	}
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
+	var steps []chain.Step
+	if c.Payload != nil && !c.Has(chain.MountNS, link) {
+		steps = append(steps, chain.OwnMounts(mount.PrivateNamespace))
+	}
+	of := "the present root"
+	if s.lower != nil {
+		of = fmt.Sprint(s.lower)
+	}
+	return append(steps, chain.Step{
+		Call: "mount an overlay of " + of,
+		Why:  "the program may change anything; only a copy changes, and what is shared stays as it was",
+		Man:  "Documentation/filesystems/overlayfs.rst",
+		Do: func(r *chain.Run) error {
+			if r.Chain.Payload == nil {
+				return mount.Here(func() (int, error) { return s.view() }, link.Operand)
+			}
+			fd, err := s.view()
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if link.Operand == "" {
+				r.State.Root = mount.OverRoot
+				return mount.AttachOverRoot(fd, "the overlay")
+			}
+			if r.State.Root, err = filepath.Abs(link.Operand); err != nil {
+				return err
+			}
+			return mount.AttachPath(fd, link.Operand)
+		},
+	})
+}
+
+// view makes the view, detached.
+func (s *stage) view() (int, error) {
+	private := !mount.InitialUserNamespace()
+	if s.upper != "" {
+		lower := s.lower
+		if lower == nil {
+			lower = []string{"/"}
+		}
+		return mount.Overlay{Lower: lower, Upper: s.upper, Work: s.work, UserXattr: private, Attr: mount.NoDev}.Mount()
+	}
+	size := s.tmpfs
+	if size == "" {
+		size = "50%"
+	}
+	if s.lower == nil && private {
+		return mount.SplitRoot(size)
+	}
+	lower := s.lower
+	if lower == nil {
+		lower = []string{"/"}
+	}
+	return mount.OnTmpfs(lower, size, private)
+}
