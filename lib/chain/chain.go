@@ -28,6 +28,7 @@ import (
 
 	"staves/lib/diag"
 	"staves/lib/entry"
+	"staves/lib/probe"
 )
 
 // Version is what --version prints; the build sets it.
@@ -68,13 +69,6 @@ type Stage interface {
 	Steps(c *Chain, link *Link) []Step
 }
 
-// A Preparer opens what its steps need while the host's files are still in view. It is
-// called before the first step of a life is taken, if steps of it are taken in that
-// life. Whatever it opens is close-on-exec.
-type Preparer interface {
-	Prepare(r *Run) error
-}
-
 // An Admin is a stage with options that manage something and run no program. Admin
 // returns what to do with the words after the options, nil if no such option is given.
 type Admin interface {
@@ -109,6 +103,17 @@ type Step struct {
 	// NextLife tells that the calls must be made before the runtime starts: they hold
 	// an [entry.Fork], or the kernel wants a process of one thread.
 	NextLife bool
+	// Left changes the chain's state as the step does when it is taken.
+	Left func(s *State)
+}
+
+// Raw is a step of system calls, which write writes down.
+func Raw(call, why, man string, write func(b *entry.Builder)) Step {
+	return Step{Call: call, Why: why, Man: man, Late: func(*Run) ([]entry.Op, error) {
+		var b entry.Builder
+		write(&b)
+		return b.Ops(), nil
+	}}
 }
 
 // A Link is one stage in a chain.
@@ -170,6 +175,12 @@ func (c *Chain) Euid(link *Link) int {
 		return 0
 	}
 	return c.State.Euid
+}
+
+// InUserNS tells whether link's steps are taken in a user namespace that is not the
+// machine's own.
+func (c *Chain) InUserNS(link *Link) bool {
+	return c.Has(UserNS, link)
 }
 
 func (c *Chain) place(link *Link) int { return slices.Index(c.Links, link) }
@@ -243,6 +254,12 @@ func run(tools []*Tool, name string) int {
 	if resume == nil {
 		if c.State.Mnt {
 			c.facts[MountNS] = before
+		}
+		if !probe.InitialUserNamespace() {
+			c.facts[UserNS] = before
+		}
+		if !probe.InitialPidNamespace() {
+			c.facts[PidNS] = before
 		}
 		if c.State.Net != "" {
 			c.facts[NetNS] = before
@@ -406,16 +423,10 @@ func (c *Chain) decode(text string) error {
 
 // OwnMounts is the step of a stage that mounts something for the payload alone, in a
 // chain that has no mount namespace yet.
-func OwnMounts(unshare func() error) Step {
-	return Step{
-		Call: "unshare(CLONE_NEWNS)",
-		Why:  "what is mounted for this chain must not appear on the host, and must go when the chain ends",
-		Man:  "mount_namespaces(7)",
-		Do: func(r *Run) error {
-			r.State.Mnt = true
-			return unshare()
-		},
-	}
+func OwnMounts(unshare func(b *entry.Builder)) Step {
+	s := Raw("unshare(CLONE_NEWNS)", "what is mounted for this chain must not appear on the host, and must go when the chain ends", "mount_namespaces(7)", unshare)
+	s.Left = func(s *State) { s.Mnt = true }
+	return s
 }
 
 // OperandError is the error for an operand that cannot be used: a bare word may have

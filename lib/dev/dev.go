@@ -3,22 +3,23 @@
 // ptmx(4), pts(4), shm_overview(7)).
 //
 // Nodes are made with mknod(2): an inode of their own, so that a chmod inside cannot
-// change the host's device. Where mknod is not allowed (a user namespace), the host's
-// nodes are bound instead.
+// change the host's device. In a user namespace, where mknod is not allowed, the host's
+// nodes are bound instead, read-only, which forbids a chmod but no use.
 //
-// The tree is built on a detached mount and attached when it is complete, so nothing in
-// a hostile image, such as a dev that is a symbolic link or planted nodes, is touched.
+// The tree is built on a detached mount and attached when its own files are complete, so
+// nothing in a hostile image, such as a dev that is a symbolic link or planted nodes, is
+// touched.
 //
 // When not to use this package: to give a container a real device; it makes only those
 // that are harmless to anybody.
 package dev
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
+	"staves/lib/entry"
 	"staves/lib/mount"
 )
 
@@ -46,180 +47,76 @@ var links = [][2]string{
 	{"pts/ptmx", "ptmx"},
 }
 
-// Sources are the host's nodes, copied as detached mounts while the host's /dev is in
-// view: what [Mount] binds where it may not make nodes.
-type Sources map[string]int
-
-// OpenSources copies the nodes of /dev. A node that is missing or is another device is
-// an error that names it.
-func OpenSources() (Sources, error) {
-	src := Sources{}
-	for _, n := range Nodes {
-		fd, err := n.source()
-		if err != nil {
-			src.Close()
-			return nil, err
-		}
-		src[n.Name] = fd
-	}
-	return src, nil
-}
-
-func (n Node) source() (int, error) {
-	path := "/dev/" + n.Name
-	fd, err := mount.Clone(unix.AT_FDCWD, path, false)
-	if err != nil {
-		return -1, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("stat %s: %w", path, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != n.rdev() {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("bind %s: not the character device %d:%d", path, n.Major, n.Minor)
-	}
-	// The inode is the host's: read-only forbids no write to a device, but a chmod,
-	// which would reach the host where its root is mapped.
-	if err := mount.SetAttr(fd, mount.ReadOnly|mount.NoSuid|mount.NoExec, false); err != nil {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("bind %s: %w", path, err)
-	}
-	return fd, nil
-}
-
-func (n Node) rdev() uint64 { return unix.Mkdev(n.Major, n.Minor) }
-
-// Close gives up the sources that were not used.
-func (s Sources) Close() {
-	for _, fd := range s {
-		_ = unix.Close(fd) // a detached mount: it ends here
-	}
-}
-
 // Options are the choices that a minimal /dev leaves.
 type Options struct {
 	ShmSize string // size of /dev/shm as tmpfs(5) takes it; "" for half the memory
+	Bind    bool   // bind the nodes of the present /dev, where none can be made
 }
 
 // Mount makes the tree and attaches it to target, an O_PATH descriptor of a directory.
-// src may be nil; the host's /dev is then used if nodes cannot be made.
-func Mount(target int, opt Options, src Sources) error {
-	// Modes are meant as written here: mknod(2) and mkdir(2) obey the umask.
-	defer unix.Umask(unix.Umask(0))
-	fd, err := mount.New("tmpfs", mount.NoSuid|mount.NoExec, mount.Option{Key: "mode", Value: "755"}, mount.Option{Key: "size", Value: "64k"})
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-
-	bind, err := makeNodes(fd)
-	if err != nil {
-		return err
+func Mount(b *entry.Builder, target entry.Reg, opt Options) {
+	old := b.Get("umask", unix.SYS_UMASK, 0) // modes are meant as written here
+	fd := mount.New(b, "tmpfs", mount.NoSuid|mount.NoExec, mount.Option{Key: "mode", Value: "755"}, mount.Option{Key: "size", Value: "64k"})
+	for _, n := range Nodes {
+		if opt.Bind {
+			b.Do("make /dev/"+n.Name, unix.SYS_MKNODAT, fd, n.Name, unix.S_IFREG, 0)
+		} else {
+			b.Do("mknod /dev/"+n.Name, unix.SYS_MKNODAT, fd, n.Name, unix.S_IFCHR|0o666, uintptr(unix.Mkdev(n.Major, n.Minor)))
+		}
 	}
 	for _, l := range links {
-		if err := unix.Symlinkat(l[0], fd, l[1]); err != nil {
-			return fmt.Errorf("link /dev/%s: %w", l[1], err)
-		}
+		b.Do("link /dev/"+l[1], unix.SYS_SYMLINKAT, l[0], fd, l[1])
 	}
 	for _, d := range []string{"pts", "shm"} {
-		if err := unix.Mkdirat(fd, d, 0o755); err != nil {
-			return fmt.Errorf("make /dev/%s: %w", d, err)
-		}
+		b.Do("make /dev/"+d, unix.SYS_MKDIRAT, fd, d, 0o755)
 	}
-	pts, err := newPts()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(pts)
-	shmOpts := []mount.Option{{Key: "mode", Value: "1777"}}
-	if opt.ShmSize != "" {
-		shmOpts = append(shmOpts, mount.Option{Key: "size", Value: opt.ShmSize})
-	}
-	shm, err := mount.New("tmpfs", mount.NoSuid|mount.NoExec|mount.NoDev, shmOpts...)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(shm)
-	if bind && src == nil {
-		if src, err = OpenSources(); err != nil {
-			return err
-		}
-		defer src.Close()
-	}
+	b.Do("umask", unix.SYS_UMASK, old)
+	b.Forget(old)
 
-	// Mounts can be attached to a mount that is itself attached, so from here on the
-	// tree is in place and only completed.
-	if err := mount.Attach(fd, target, "/dev"); err != nil {
-		return err
-	}
-	if bind {
+	// The nodes are bound from a /dev that the new one may be about to cover.
+	var nodes []entry.Reg
+	if opt.Bind {
 		for _, n := range Nodes {
-			if err := attachAt(src[n.Name], fd, n.Name); err != nil {
-				return err
-			}
+			nodes = append(nodes, n.copy(b))
 		}
 	}
-	if err := attachAt(pts, fd, "pts"); err != nil {
-		return err
+	// A mount can be attached only to one that is attached itself.
+	mount.Attach(b, "mount tmpfs on /dev", fd, target)
+	for i, r := range nodes {
+		place(b, r, fd, Nodes[i].Name)
 	}
-	if err := attachAt(shm, fd, "shm"); err != nil {
-		return err
+	place(b, newPts(b), fd, "pts")
+	shm := []mount.Option{{Key: "mode", Value: "1777"}}
+	if opt.ShmSize != "" {
+		shm = append(shm, mount.Option{Key: "size", Value: opt.ShmSize})
 	}
-	return usable(fd)
+	place(b, mount.New(b, "tmpfs", mount.NoSuid|mount.NoExec|mount.NoDev, shm...), fd, "shm")
+
+	// A node can be there and yet be no device: on a file system that the kernel takes
+	// for nodev, or under a device cgroup that forbids it.
+	null := b.Get("open the new /dev/null", unix.SYS_OPENAT, fd, "null", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	b.Close(null)
+	b.Close(fd)
 }
 
-// makeNodes makes the nodes in dir, or empty files to bind them to where the kernel
-// allows no nodes: bind tells which.
-func makeNodes(dir int) (bind bool, err error) {
-	for _, n := range Nodes {
-		if !bind {
-			err := unix.Mknodat(dir, n.Name, unix.S_IFCHR|0o666, int(n.rdev()))
-			if err == nil {
-				continue
-			}
-			if !errors.Is(err, unix.EPERM) {
-				return false, fmt.Errorf("mknod /dev/%s: %w", n.Name, err)
-			}
-			bind = true
-		}
-		if err := unix.Mknodat(dir, n.Name, unix.S_IFREG, 0); err != nil && !errors.Is(err, unix.EEXIST) {
-			return false, fmt.Errorf("make /dev/%s: %w", n.Name, err)
-		}
-	}
-	return bind, nil
+// copy makes a detached copy of the host's node, after a look at what it is.
+func (n Node) copy(b *entry.Builder) entry.Reg {
+	path := "/dev/" + n.Name
+	fd := mount.Clone(b, "bind "+path, unix.AT_FDCWD, path, false)
+	mount.CheckDevice(b, path, fd, n.Major, n.Minor)
+	mount.SetAttr(b, "bind "+path, fd, mount.ReadOnly|mount.NoSuid|mount.NoExec, false)
+	return fd
 }
 
 // newPts mounts a devpts of its own. Group 5 (tty) is what grantpt(3) wants; in a user
-// namespace that does not map it, the kernel says EINVAL.
-func newPts() (int, error) {
-	opts := []mount.Option{
-		{Key: "newinstance"}, {Key: "ptmxmode", Value: "0666"}, {Key: "mode", Value: "0620"}, {Key: "gid", Value: "5"},
-	}
+// namespace that does not map it the kernel says EINVAL, and it is left out.
+func newPts(b *entry.Builder) entry.Reg {
 	const attr = mount.NoSuid | mount.NoExec
-	fd, err := mount.New("devpts", attr, opts...)
-	if errors.Is(err, unix.EINVAL) {
-		return mount.New("devpts", attr, opts[:3]...)
-	}
-	return fd, err
+	opts := []mount.Option{{Key: "newinstance"}, {Key: "ptmxmode", Value: "0666"}, {Key: "mode", Value: "0620"}}
+	return mount.NewWith(b, "devpts", attr, mount.Option{Key: "gid", Value: "5"}, opts...)
 }
 
-func attachAt(fd, dir int, name string) error {
-	at, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open /dev/%s: %w", name, err)
-	}
-	defer unix.Close(at)
-	return mount.Attach(fd, at, "/dev/"+name)
-}
-
-// usable opens null: a node can be there and yet not be a device, on a file system
-// mounted nodev or in a device cgroup that forbids it.
-func usable(dir int) error {
-	fd, err := unix.Openat(dir, "null", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return fmt.Errorf("open the new /dev/null: %w", err)
-	}
-	return unix.Close(fd)
+func place(b *entry.Builder, fd, dir entry.Reg, name string) {
+	b.Do(fmt.Sprintf("mount on /dev/%s", name), unix.SYS_MOVE_MOUNT, fd, "", dir, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	b.Close(fd)
 }

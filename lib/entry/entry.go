@@ -38,12 +38,14 @@ import (
 // record is what premain saw and did.
 type record struct {
 	ran     bool
-	resumed bool // a program of this process was found in the environment and run
-	forked  bool // a Fork came to pass: a waiter stands behind this process
+	resumed bool    // a program of this process was found in the environment and run
+	forked  bool    // a Fork came to pass: a waiter stands behind this process
+	strings uintptr // of the environment, that hold the program
 	failed  uint64
 	errno   uint64
-	mask    uint64 // blocked signals, bit n-1 for signal n
-	ignored uint64 // ignored signals, likewise
+	mask    uint64  // blocked signals, bit n-1 for signal n
+	ignored uint64  // ignored signals, likewise
+	closed  uintptr // standard descriptors that the caller had closed, bit n for fd n
 	shared  uintptr
 	pinned  bool
 	env     []string // Environ's answer
@@ -63,6 +65,10 @@ func Ignored() uint64 { return rec.ignored }
 // where premain did not run.
 func Blocked() uint64 { return rec.mask }
 
+// Closed tells whether the caller had closed the standard descriptor fd; what stands
+// there now is closed at execve.
+func Closed(fd int) bool { return rec.closed&(1<<fd) != 0 }
+
 // Environ returns the environment as the caller gave it: every entry, in order,
 // duplicates and entries without "=" included, but without what [Program.Start] and
 // premain put first. (os.Environ keeps only the first of two entries with one name.)
@@ -72,10 +78,7 @@ func Environ() []string {
 		return syscall.Environ()
 	}
 	if rec.env == nil {
-		p := unsafe.Add(envp(), 8*tuned)
-		if rec.resumed {
-			p = unsafe.Add(p, 8)
-		}
+		p := unsafe.Add(envp(), 8*(tuned+rec.strings))
 		rec.env = []string{}
 		for ; *(*unsafe.Pointer)(p) != nil; p = unsafe.Add(p, 8) {
 			rec.env = append(rec.env, text(*(*unsafe.Pointer)(p)))
@@ -106,7 +109,7 @@ func Secure() bool {
 // execfn is the path that this process was started by (AT_EXECFN).
 func execfn() string {
 	if p := auxv(31); p != 0 {
-		return unix.BytePtrToString(*(**byte)(unsafe.Pointer(&p)))
+		return text(*(*unsafe.Pointer)(unsafe.Pointer(&p)))
 	}
 	return ""
 }

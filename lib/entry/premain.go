@@ -39,9 +39,8 @@ const (
 	sigSetmask = 2
 	allSignals = ^uint64(0)
 
-	// maxProgram is the longest encoded program, in bytes. As two hexadecimal digits
-	// each they must fit in one string of the environment (MAX_ARG_STRLEN, 128 KiB).
-	maxProgram = 60 << 10
+	// maxProgram is the longest encoded program, in bytes.
+	maxProgram = 512 << 10
 )
 
 // program holds the decoded program; pages that it does not fill are never touched.
@@ -79,6 +78,7 @@ func premain() {
 	for fd := uintptr(0); fd <= 2; fd++ {
 		if isErr(sys(unix.SYS_FCNTL, fd, unix.F_GETFD, 0, 0, 0, 0)) {
 			sys(unix.SYS_OPENAT, atFdcwd, uintptr(unsafe.Pointer(&scratch.slash)), unix.O_PATH|unix.O_CLOEXEC, 0, 0, 0)
+			rec.closed |= 1 << fd
 		}
 	}
 	if decode() {
@@ -200,13 +200,36 @@ func envp() unsafe.Pointer {
 
 const programVar = "STAVES_PROGRAM="
 
-// decode reads a program out of the environment's first string. It is ours only if it
-// names our own pid, which execve keeps: a copy that leaked to a child is not obeyed.
+// decode reads a program out of the environment's first strings, two letters a byte. It
+// is ours only if it names our own pid, which execve keeps: a copy that leaked to a
+// child is not obeyed.
 //
 //go:nosplit
 //go:norace
 func decode() bool {
-	s := *(*unsafe.Pointer)(envp())
+	n := 0
+	for hasProgram(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings))) {
+		s := unsafe.Add(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings)), len(programVar))
+		for ; n < maxProgram; n++ {
+			hi := *(*byte)(s)
+			if hi == 0 {
+				break
+			}
+			*(*byte)(unsafe.Add(unsafe.Pointer(&program), n)) = (hi-'a')<<4 | (*(*byte)(unsafe.Add(s, 1)) - 'a')
+			s = unsafe.Add(s, 2)
+		}
+		rec.strings++
+	}
+	if n == 0 || program[hdrMagic] != magic || program[hdrPid] != uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)) {
+		rec.strings = 0
+		return false
+	}
+	return true
+}
+
+//go:nosplit
+//go:norace
+func hasProgram(s unsafe.Pointer) bool {
 	if s == nil {
 		return false
 	}
@@ -216,16 +239,7 @@ func decode() bool {
 			return false
 		}
 	}
-	s = unsafe.Add(s, len(programVar))
-	for i := 0; i < maxProgram; i++ {
-		hi := *(*byte)(unsafe.Add(s, 2*i))
-		if hi == 0 {
-			break
-		}
-		lo := *(*byte)(unsafe.Add(s, 2*i+1))
-		*(*byte)(unsafe.Add(unsafe.Pointer(&program), i)) = (hi-'a')<<4 | (lo - 'a')
-	}
-	return program[hdrMagic] == magic && program[hdrPid] == uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0))
+	return true
 }
 
 // The encoded program: a header, the operations, then the strings they point to. An
@@ -246,10 +260,13 @@ const (
 	opNr    = 1
 	opArgs  = 2 // six of them
 	opPtr   = 8 // bit i: argument i is an offset
-	opReg   = 9 // bit i: argument i is the kept result
+	opReg   = 9 // bit i: argument i is the number of a register
 	opKeep  = 10
-	opAllow = 11 // an errno that is no failure
+	opAllow = 11 // an errno that is no failure; of a check, the errno that it fails with
 	opLabel = 12 // offset of the text that names the operation in an error
+	opOnOK  = 13 // operations to skip: after success, after an allowed error
+	opOnErr = 14
+	opLog   = 15 // register of a descriptor to read the kernel's explanation from
 
 	forkInitFollows = opNr // not 0: an init will stand between waiter and payload
 	forkFlags       = opArgs
@@ -261,21 +278,33 @@ const (
 	forkExe         = 13
 )
 
+// regs are the kept results: descriptors, mostly.
+var regs [maxRegs]uintptr
+
 // run carries out operations first to end. It returns end and 0, or the operation
 // that failed and its errno. In a parent made by a fork operation it does not return.
 //
 //go:nosplit
 //go:norace
 func run(base unsafe.Pointer, first, end uint64) (failed, errno uint64) {
-	kept := uintptr(0)
 	for i := first; i < end; i++ {
 		op := unsafe.Add(base, 8*(hdrWords+uintptr(i)*opWords))
 		var r uintptr
 		switch word(op, opKind) {
 		case uintptr(kindCall):
-			r = call(base, op, kept)
-			if word(op, opKeep) != 0 {
-				kept = r
+			r = call(base, op)
+			if !isErr(r) {
+				i += uint64(word(op, opOnOK))
+			} else if allow := word(op, opAllow); allow == -r || allow == uintptr(AnyError) {
+				i += uint64(word(op, opOnErr))
+				continue
+			}
+		case uintptr(kindJump):
+			i += uint64(word(op, opOnOK))
+		case uintptr(kindCheck):
+			mask := word(op, opArgs+2)
+			if operand(base, op, 0)&mask != operand(base, op, 1)&mask {
+				r = -word(op, opAllow)
 			}
 		case uintptr(kindFork):
 			r = fork(base, op)
@@ -284,21 +313,39 @@ func run(base unsafe.Pointer, first, end uint64) (failed, errno uint64) {
 		case uintptr(kindExec):
 			r = execList(unsafe.Add(base, word(op, opArgs)), word(op, opArgs+1))
 		}
-		if isErr(r) && uint64(-r) != uint64(word(op, opAllow)) {
+		if isErr(r) {
 			return i, uint64(-r)
 		}
 	}
 	return end, 0
 }
 
+// operand is an argument of a check: the word that a pointer points to, or the value.
+//
+//go:nosplit
+//go:norace
+func operand(base, op unsafe.Pointer, n uintptr) uintptr {
+	if word(op, opPtr)&(1<<n) != 0 {
+		return *(*uintptr)(unsafe.Add(base, word(op, opArgs+n)))
+	}
+	return arg(base, op, n)
+}
+
 // call makes the system call of one operation.
 //
 //go:nosplit
 //go:norace
-func call(base, op unsafe.Pointer, kept uintptr) uintptr {
-	return sys(word(op, opNr), arg(base, op, 0, kept), arg(base, op, 1, kept), arg(base, op, 2, kept),
-		arg(base, op, 3, kept), arg(base, op, 4, kept), arg(base, op, 5, kept))
+func call(base, op unsafe.Pointer) uintptr {
+	r := sys(word(op, opNr), arg(base, op, 0), arg(base, op, 1), arg(base, op, 2), arg(base, op, 3), arg(base, op, 4), arg(base, op, 5))
+	if keep := word(op, opKeep); keep != 0 && !isErr(r) {
+		*reg(keep) = r
+	}
+	return r
 }
+
+//go:nosplit
+//go:norace
+func reg(n uintptr) *uintptr { return (*uintptr)(unsafe.Add(unsafe.Pointer(&regs), 8*n)) }
 
 //go:nosplit
 //go:norace
@@ -306,13 +353,13 @@ func word(op unsafe.Pointer, n uintptr) uintptr { return *(*uintptr)(unsafe.Add(
 
 //go:nosplit
 //go:norace
-func arg(base, op unsafe.Pointer, n, kept uintptr) uintptr {
+func arg(base, op unsafe.Pointer, n uintptr) uintptr {
 	v := word(op, opArgs+n)
 	switch {
 	case word(op, opPtr)&(1<<n) != 0:
 		return uintptr(unsafe.Add(base, v))
 	case word(op, opReg)&(1<<n) != 0:
-		return kept
+		return *reg(v)
 	}
 	return v
 }
@@ -489,7 +536,7 @@ func cleanUp(base, op unsafe.Pointer, status int32) {
 	clean := true
 	for i := uintptr(0); i < word(op, forkAfterLen); i++ {
 		after := unsafe.Add(base, 8*(hdrWords+(word(op, forkAfter)+i)*opWords))
-		r := call(base, after, 0)
+		r := call(base, after)
 		clean = clean && (!isErr(r) || -r == word(after, opAllow))
 	}
 	if clean || word(op, forkEnv) == 0 {
@@ -546,7 +593,7 @@ func initLoop(child uintptr) {
 //go:norace
 func execList(list unsafe.Pointer, index uintptr) uintptr {
 	argv := uintptr(unsafe.Add(stack0, 8*(1+index)))
-	env := uintptr(unsafe.Add(envp(), 8)) // the first string is the program
+	env := uintptr(unsafe.Add(envp(), 8*rec.strings))
 	worst := errno(uintptr(unix.ENOENT))
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
 		r := sys(unix.SYS_EXECVE, uintptr(p), argv, env, 0, 0, 0)

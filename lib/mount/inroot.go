@@ -1,109 +1,88 @@
 package mount
 
 import (
-	"errors"
-	"fmt"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // A Tree is a directory tree that need not be trusted, such as an image: every path in
 // it is resolved with its root as "/", by the kernel (openat2(2), RESOLVE_IN_ROOT), so
 // no symbolic link and no ".." in it leads out.
 type Tree struct {
-	FD   int    // O_PATH descriptor of the root
-	Name string // for errors
+	FD   entry.Reg // O_PATH descriptor of the root
+	Name string    // before the paths in errors, with no "/" at its end
 }
 
 // OpenTree opens the directory at path as a tree.
-func OpenTree(path string) (*Tree, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	return &Tree{FD: fd, Name: strings.TrimSuffix(path, "/")}, nil
+func OpenTree(b *entry.Builder, path string) *Tree {
+	fd := b.Get("open "+path, unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return &Tree{FD: fd, Name: strings.TrimSuffix(path, "/")}
 }
 
-// Close closes the tree's descriptor.
-func (t *Tree) Close() { _ = unix.Close(t.FD) } // an O_PATH descriptor has nothing to flush
+const (
+	followInside = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	// noLinks is for places where a link has no business, such as the mount points of
+	// proc and of devices.
+	noLinks = followInside | unix.RESOLVE_NO_SYMLINKS
+)
 
-// Open opens path in the tree, with flags of open(2) and O_CLOEXEC.
-func (t *Tree) Open(path string, flags int) (int, error) {
-	return t.open(path, flags, 0)
-}
-
-// OpenReal opens path in the tree if no component of it is a symbolic link: for places
-// where a link has no business, such as the mount points of proc and of devices.
-func (t *Tree) OpenReal(path string, flags int) (int, error) {
-	fd, err := t.open(path, flags, unix.RESOLVE_NO_SYMLINKS)
-	if errors.Is(err, unix.ELOOP) {
-		return -1, fmt.Errorf("%s/%s is or lies behind a symbolic link, which could lead anywhere: %w", t.Name, strings.TrimPrefix(path, "/"), unix.ELOOP)
-	}
-	return fd, err
-}
-
-func (t *Tree) open(path string, flags int, resolve uint64) (int, error) {
-	rel := strings.TrimLeft(path, "/")
+// args are openat2(2)'s arguments for path in the tree.
+func (t *Tree) args(path string, flags int, resolve uint64) []any {
+	rel := strings.Trim(path, "/")
 	if rel == "" {
 		rel = "."
 	}
-	how := unix.OpenHow{
-		Flags:   uint64(flags | unix.O_CLOEXEC),
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | resolve,
-	}
-	for range 32 { // EAGAIN: something was renamed meanwhile (openat2(2))
-		fd, err := unix.Openat2(t.FD, rel, &how)
-		if !errors.Is(err, unix.EAGAIN) {
-			if err != nil {
-				err = fmt.Errorf("open %s/%s: %w", t.Name, rel, err)
-			}
-			return fd, err
-		}
-	}
-	return -1, fmt.Errorf("open %s/%s: %w", t.Name, rel, unix.EAGAIN)
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve}
+	return []any{t.FD, rel, structBytes(&how), int(unsafe.Sizeof(how))}
 }
 
-// Dir opens the directory at path, making it and what leads to it (mode 0755) where
-// missing.
-func (t *Tree) Dir(path string) (int, error) { return t.make(path, true) }
+func (t *Tree) what(path string) string { return "open " + t.Name + "/" + strings.Trim(path, "/") }
 
-// File opens the file at path by O_PATH, making it, empty, and the directories that
-// lead to it where missing: a mount point for a file.
-func (t *Tree) File(path string) (int, error) { return t.make(path, false) }
+// Mountpoint opens the directory, or else the file, at path for something to be mounted
+// on it, and makes it, and the directories that lead to it (mode 0755), where missing.
+// A file is made empty.
+func (t *Tree) Mountpoint(b *entry.Builder, path string, dir bool) entry.Reg {
+	return t.mountpoint(b, path, dir, followInside)
+}
 
-func (t *Tree) make(path string, dir bool) (int, error) {
+func (t *Tree) mountpoint(b *entry.Builder, path string, dir bool, resolve uint64) entry.Reg {
 	flags := unix.O_PATH
 	if dir {
 		flags |= unix.O_DIRECTORY
 	}
-	fd, err := t.Open(path, flags)
-	if !errors.Is(err, unix.ENOENT) {
-		return fd, err
-	}
-	parent, name := "", strings.Trim(path, "/")
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		parent, name = name[:i], name[i+1:]
-	}
-	if name == "" || name == "." || name == ".." {
-		return -1, err
-	}
-	at, err := t.make(parent, true)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(at)
-	if dir {
-		err = unix.Mkdirat(at, name, 0o755)
-	} else {
-		var f int
-		// O_EXCL follows no link, and never opens what somebody planted.
-		if f, err = unix.Openat(at, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644); err == nil {
-			_ = unix.Close(f) // empty
-		}
-	}
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return -1, fmt.Errorf("make %s/%s: %w", t.Name, strings.Trim(path, "/"), err)
-	}
-	return t.Open(path, flags)
+	var fd entry.Reg
+	b.If(t.what(path), unix.ENOENT, func(r entry.Reg) { fd = r }, func() {
+		plainModes(b, func() {
+			at, name := t.FD, ""
+			parts := strings.Split(strings.Trim(path, "/"), "/")
+			for i, part := range parts {
+				name = strings.Join(parts[:i+1], "/")
+				what := "make " + t.Name + "/" + name
+				if last := i == len(parts)-1; dir || !last {
+					b.Try(what, unix.EEXIST, unix.SYS_MKDIRAT, at, part, 0o755)
+				} else {
+					// O_EXCL follows no link, and never opens what somebody planted.
+					b.If(what, unix.EEXIST, func(f entry.Reg) { b.Close(f) }, nil,
+						unix.SYS_OPENAT, at, part, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+				}
+				if i == len(parts)-1 {
+					break
+				}
+				next := b.Get(t.what(name), unix.SYS_OPENAT2, t.args(name, unix.O_PATH|unix.O_DIRECTORY, resolve)...)
+				if at != t.FD {
+					b.Close(at)
+				}
+				at = next
+			}
+			if at != t.FD {
+				b.Close(at)
+			}
+			b.Again(fd, t.what(path), unix.SYS_OPENAT2, t.args(path, flags, resolve)...)
+		})
+	}, unix.SYS_OPENAT2, t.args(path, flags, resolve)...)
+	return fd
 }

@@ -6,16 +6,20 @@
 // no path is resolved twice: a symbolic link that a hostile tree swaps in meanwhile
 // has nothing to redirect.
 //
+// The functions write system calls down in an [entry.Builder]; a [entry.Reg] they
+// return is the descriptor that there will be.
+//
 // When not to use this package: for mounts the machine should keep, which belong in
 // fstab(5); and for kernels before 5.12.
 package mount
 
 import (
-	"errors"
-	"fmt"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // Attributes of a mount, not of its file system (mount_setattr(2)).
@@ -26,128 +30,104 @@ const (
 	NoExec   = unix.MOUNT_ATTR_NOEXEC
 )
 
-// Error is a mount operation that failed. Detail is what the kernel logged about it,
-// if anything.
-type Error struct {
-	Op     string // "mount tmpfs", "bind /etc"
-	Target string // "" while the mount is detached
-	Err    error  // the errno
-	Detail string
-}
-
-func (e *Error) Error() string {
-	s := e.Op
-	if e.Target != "" {
-		s += " on " + e.Target
-	}
-	s += ": " + e.Err.Error()
-	if e.Detail != "" {
-		s += " (" + e.Detail + ")"
-	}
-	return s
-}
-
-func (e *Error) Unwrap() error { return e.Err }
-
-// An Option is a parameter of a file system: "mode=755" is {"mode", "755"}, a flag
-// has no value.
+// An Option is a parameter of a file system: "mode=755" is {"mode", "755"}, a flag has
+// no value.
 type Option struct{ Key, Value string }
 
 // New makes a detached mount of a new file system of type fstype, with the given
-// attributes. The descriptor is close-on-exec; closing it before [Attach] ends the mount.
-func New(fstype string, attr int, opts ...Option) (int, error) {
-	fd, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, &Error{Op: "mount " + fstype, Err: err}
+// attributes. Closing the descriptor before [Attach] ends the mount.
+func New(b *entry.Builder, fstype string, attr int, opts ...Option) entry.Reg {
+	what := "mount " + fstype
+	fs := open(b, fstype)
+	for _, o := range opts {
+		configure(b, what+" with "+strings.TrimSuffix(o.Key+"="+o.Value, "="), fs, o)
 	}
-	defer unix.Close(fd)
+	create(b, what, fs)
+	return finish(b, what, fs, attr)
+}
+
+// NewWith is [New] with one more option, which the file system may refuse (EINVAL).
+func NewWith(b *entry.Builder, fstype string, attr int, wish Option, opts ...Option) entry.Reg {
+	what := "mount " + fstype
+	fs := open(b, fstype)
+	for _, o := range opts {
+		configure(b, what+" with "+strings.TrimSuffix(o.Key+"="+o.Value, "="), fs, o)
+	}
+	b.Try(what, unix.EINVAL, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_STRING, wish.Key, wish.Value, 0)
+	create(b, what, fs)
+	return finish(b, what, fs, attr)
+}
+
+// open makes a file system context. What the kernel logs in it explains later errors.
+func open(b *entry.Builder, fstype string) entry.Reg {
+	fs := b.Get("mount "+fstype, unix.SYS_FSOPEN, fstype, unix.FSOPEN_CLOEXEC)
+	b.Log(fs)
 	// The source is what df(1) and mountinfo show; it has no other meaning here.
-	for _, o := range append([]Option{{"source", fstype}}, opts...) {
-		if o.Value == "" {
-			err = unix.FsconfigSetFlag(fd, o.Key)
-		} else {
-			err = unix.FsconfigSetString(fd, o.Key, o.Value)
-		}
-		if err != nil {
-			return -1, &Error{Op: "mount " + fstype + " with " + strings.TrimSuffix(o.Key+"="+o.Value, "="), Err: err, Detail: log(fd)}
-		}
-	}
-	if err := unix.FsconfigCreate(fd); err != nil {
-		return -1, &Error{Op: "mount " + fstype, Err: err, Detail: log(fd)}
-	}
-	m, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attr)
-	if err != nil {
-		return -1, &Error{Op: "mount " + fstype, Err: err, Detail: log(fd)}
-	}
-	return m, nil
+	configure(b, "mount "+fstype, fs, Option{"source", fstype})
+	return fs
 }
 
-// log reads what the kernel has to say about a failed fsconfig(2): lines "e text".
-func log(fd int) string {
-	var lines []string
-	buf := make([]byte, 512)
-	for {
-		n, err := unix.Read(fd, buf)
-		if err != nil || n <= 0 {
-			return strings.Join(lines, "; ")
-		}
-		text := strings.TrimSpace(string(buf[:n]))
-		if kind, rest, ok := strings.Cut(text, " "); ok && len(kind) == 1 {
-			text = rest
-		}
-		lines = append(lines, text)
+func configure(b *entry.Builder, what string, fs entry.Reg, o Option) {
+	if o.Value == "" {
+		b.Do(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_FLAG, o.Key, 0, 0)
+	} else {
+		b.Do(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_STRING, o.Key, o.Value, 0)
 	}
 }
 
-// Clone makes a detached copy of the mount at path, as a bind mount is, with the
-// mounts beneath it if recursive. A path of "" means dir itself.
-func Clone(dir int, path string, recursive bool) (int, error) {
-	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+func create(b *entry.Builder, what string, fs entry.Reg) {
+	b.Do(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+}
+
+// finish turns a context whose file system has been created into a detached mount.
+func finish(b *entry.Builder, what string, fs entry.Reg, attr int) entry.Reg {
+	m := b.Get(what, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, attr)
+	b.Log(0)
+	b.Close(fs)
+	return m
+}
+
+// Clone makes a detached copy of the mount at path, as a bind mount is, with the mounts
+// beneath it if recursive. dir is a Reg or AT_FDCWD; a path of "" means dir itself.
+func Clone(b *entry.Builder, what string, dir any, path string, recursive bool) entry.Reg {
+	return b.Get(what, unix.SYS_OPEN_TREE, dir, path, cloneFlags(path, recursive))
+}
+
+func cloneFlags(path string, recursive bool) int {
+	flags := unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
 	if path == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	fd, err := unix.OpenTree(dir, path, flags)
-	if err != nil {
-		return -1, &Error{Op: "bind " + path, Err: err}
-	}
-	return fd, nil
+	return flags
 }
 
 // SetAttr sets attributes of the mount fd, and of all mounts beneath it if recursive.
-func SetAttr(fd int, attr uint64, recursive bool) error {
-	flags := uint(unix.AT_EMPTY_PATH)
+func SetAttr(b *entry.Builder, what string, fd entry.Reg, attr uint64, recursive bool) {
+	flags := unix.AT_EMPTY_PATH
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	if err := unix.MountSetattr(fd, "", flags, &unix.MountAttr{Attr_set: attr}); err != nil {
-		return fmt.Errorf("set mount attributes %s: %w", attrNames(attr), err)
-	}
-	return nil
+	arg := unix.MountAttr{Attr_set: attr}
+	b.Do(what, unix.SYS_MOUNT_SETATTR, fd, "", flags, structBytes(&arg), int(unsafe.Sizeof(arg)))
 }
 
-func attrNames(attr uint64) string {
-	var n []string
-	for _, a := range []struct {
-		bit  uint64
-		name string
-	}{{ReadOnly, "ro"}, {NoSuid, "nosuid"}, {NoDev, "nodev"}, {NoExec, "noexec"}} {
-		if attr&a.bit != 0 {
-			n = append(n, a.name)
-		}
-	}
-	return strings.Join(n, ",")
+// structBytes copies a structure that a system call takes.
+func structBytes[T any](p *T) []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))...)
 }
 
 // Attach puts the detached mount fd on the directory or file that target, an O_PATH
-// descriptor, names. What is for the error's text.
-func Attach(fd, target int, what string) error {
-	if err := unix.MoveMount(fd, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
-		return fmt.Errorf("attach %s: %w", what, err)
-	}
-	return nil
+// descriptor, names.
+func Attach(b *entry.Builder, what string, fd, target entry.Reg) {
+	b.Do(what, unix.SYS_MOVE_MOUNT, fd, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// AttachPath puts the detached mount fd on the directory at path.
+func AttachPath(b *entry.Builder, what string, fd entry.Reg, path string) {
+	b.Do(what, unix.SYS_MOVE_MOUNT, fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // OverRoot is the path under which [AttachOverRoot] leaves a mount.
@@ -157,47 +137,23 @@ const OverRoot = "/.."
 // whose root lies beneath do not see it: a path that starts at "/" starts below the
 // mount, and only ".." from the root crosses onto it (path_resolution(7)). So it is a
 // place to keep a tree that needs no directory of its own and hides nothing.
-func AttachOverRoot(fd int, what string) error {
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("attach %s over /: %w", what, err)
-	}
-	return nil
+func AttachOverRoot(b *entry.Builder, what string, fd entry.Reg) {
+	AttachPath(b, what+" over /", fd, "/")
 }
 
-// MakePrivate cuts the whole mount tree off from mount events of other namespaces.
-func MakePrivate() error {
-	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		if errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("make / private: %w (a chroot whose / is no mount point)", err)
-		}
-		return fmt.Errorf("make / private: %w", err)
-	}
-	return nil
+// OwnNamespace moves the process into a mount namespace of its own, cut off from mount
+// events of the one it leaves: on a machine with systemd the mounts are shared, and
+// what is mounted inside would appear outside (mount_namespaces(7)).
+func OwnNamespace(b *entry.Builder) {
+	b.Do("unshare(CLONE_NEWNS)", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	b.Do("make / private", unix.SYS_MOUNT, "none", "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 }
 
-// PrivateNamespace moves the calling thread into a mount namespace of its own, cut off
-// from the one it leaves. The caller has locked its goroutine to the thread.
-func PrivateNamespace() error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare(CLONE_NEWNS): %w", err)
-	}
-	return MakePrivate()
-}
-
-// InitialUserNamespace tells whether the calling process is in the user namespace that
-// the machine started with: whether ids mean there what they mean on disk. Without
-// /proc it says no, which costs only the detour that a user namespace needs.
-func InitialUserNamespace() bool {
-	fd, err := unix.Open("/proc/self/uid_map", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	var buf [128]byte
-	n, err := unix.Read(fd, buf[:])
-	if err != nil {
-		return false
-	}
-	f := strings.Fields(string(buf[:n]))
-	return len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"
+// plainModes has file modes meant as they are written while f writes its calls: mkdir(2)
+// and mknod(2) obey the umask.
+func plainModes(b *entry.Builder, f func()) {
+	old := b.Get("umask", unix.SYS_UMASK, 0)
+	f()
+	b.Do("umask", unix.SYS_UMASK, old)
+	b.Forget(old)
 }

@@ -11,6 +11,7 @@ import (
 	"staves/lib/chain"
 	"staves/lib/dev"
 	"staves/lib/diag"
+	"staves/lib/entry"
 	"staves/lib/mount"
 )
 
@@ -33,7 +34,6 @@ mounts them here and returns, as mount(8) does; 'umount -R DIR' takes them away.
 
 type stage struct {
 	shmSize string
-	src     dev.Sources
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
@@ -59,6 +59,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 			return chain.PathError("use", link.Operand, unix.ENOTDIR)
 		}
 	}
+	if c.Has(chain.Pivoted, link) && c.InUserNS(link) {
+		return diag.WithHint(errors.New("after pivot, in a user namespace, there are no device nodes to bind"), "put mkdev before pivot: ... mkdev pivot ROOT -- ...")
+	}
 	if c.Payload != nil {
 		c.Provide(chain.MountNS, link)
 	}
@@ -81,66 +84,31 @@ func validSize(s string) bool {
 	return true
 }
 
-// Prepare copies the host's nodes where they will be needed: in a user namespace.
-func (s *stage) Prepare(*chain.Run) error {
-	if mount.InitialUserNamespace() {
-		return nil
-	}
-	var err error
-	s.src, err = dev.OpenSources()
-	return err
-}
-
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	var steps []chain.Step
 	if c.Payload != nil && !c.Has(chain.MountNS, link) {
-		steps = append(steps, chain.OwnMounts(mount.PrivateNamespace))
+		steps = append(steps, chain.OwnMounts(mount.OwnNamespace))
 	}
-	return append(steps, chain.Step{
-		Call: "mount a minimal /dev",
-		Why:  "the host's /dev holds every disk of the machine; a program needs a handful of harmless nodes",
-		Man:  "mknod(2)",
-		Do:   func(r *chain.Run) error { return s.mount(r, link) },
-	})
-}
-
-func (s *stage) mount(r *chain.Run, link *chain.Link) error {
-	target, err := s.target(r, link)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(target)
-	err = dev.Mount(target, dev.Options{ShmSize: s.shmSize}, s.src)
-	if s.src != nil {
-		s.src.Close()
-	}
-	if errors.Is(err, unix.EACCES) {
-		return diag.WithHint(err, "the node is there but cannot be used: a device cgroup forbids it, or the kernel takes it for nodev")
-	}
-	return err
+	return append(steps, chain.Raw("mount a minimal /dev",
+		"the host's /dev holds every disk of the machine; a program needs a handful of harmless nodes", "mknod(2)",
+		func(b *entry.Builder) {
+			target := s.target(b, c, link)
+			dev.Mount(b, target, dev.Options{ShmSize: s.shmSize, Bind: c.InUserNS(link)})
+			b.Close(target)
+		}))
 }
 
 // target opens the directory that becomes /dev.
-func (s *stage) target(r *chain.Run, link *chain.Link) (int, error) {
+func (s *stage) target(b *entry.Builder, c *chain.Chain, link *chain.Link) entry.Reg {
 	if link.Operand != "" {
-		fd, err := unix.Open(link.Operand, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, chain.PathError("open", link.Operand, err)
-		}
-		return fd, nil
+		return b.Get("open "+link.Operand, unix.SYS_OPENAT, unix.AT_FDCWD, link.Operand, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	}
-	root := r.State.Root
+	root := c.State.Root
 	if root == "" {
 		root = "/"
 	}
-	tree, err := mount.OpenTree(root)
-	if err != nil {
-		return -1, err
-	}
-	defer tree.Close()
-	fd, err := tree.OpenReal("dev", unix.O_PATH|unix.O_DIRECTORY)
-	if errors.Is(err, unix.ENOENT) {
-		return tree.Dir("dev")
-	}
-	return fd, err
+	tree := mount.OpenTree(b, root)
+	tree.Name = "" // in errors, paths are those in the new root
+	defer b.Close(tree.FD)
+	return tree.RealDir(b, "dev")
 }

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"staves/lib/chain"
 	"staves/lib/diag"
+	"staves/lib/entry"
 	"staves/lib/mount"
 )
 
@@ -143,59 +145,85 @@ func validSize(s string) bool {
 }
 
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
-	var steps []chain.Step
-	if c.Payload != nil && !c.Has(chain.MountNS, link) {
-		steps = append(steps, chain.OwnMounts(mount.PrivateNamespace))
-	}
 	of := "the present root"
 	if s.lower != nil {
-		of = fmt.Sprint(s.lower)
+		of = strings.Join(s.lower, ":")
 	}
-	return append(steps, chain.Step{
+	step := chain.Step{
 		Call: "mount an overlay of " + of,
 		Why:  "the program may change anything; only a copy changes, and what is shared stays as it was",
 		Man:  "Documentation/filesystems/overlayfs.rst",
-		Do: func(r *chain.Run) error {
-			if r.Chain.Payload == nil {
-				return mount.Here(func() (int, error) { return s.view() }, link.Operand)
-			}
-			fd, err := s.view()
+	}
+	if c.Payload == nil {
+		step.Do = func(*chain.Run) error {
+			view, err := s.view(c, link)
 			if err != nil {
 				return err
 			}
-			defer unix.Close(fd)
-			if link.Operand == "" {
-				r.State.Root = mount.OverRoot
-				return mount.AttachOverRoot(fd, "the overlay")
-			}
-			if r.State.Root, err = filepath.Abs(link.Operand); err != nil {
-				return err
-			}
-			return mount.AttachPath(fd, link.Operand)
-		},
-	})
+			return mount.Here(link.Operand, view)
+		}
+		return []chain.Step{step}
+	}
+	step.Late = func(*chain.Run) ([]entry.Op, error) {
+		var b entry.Builder
+		view, err := s.view(c, link)
+		if err != nil {
+			return nil, err
+		}
+		fd := view(&b)
+		if link.Operand == "" {
+			mount.AttachOverRoot(&b, "attach the overlay", fd)
+		} else {
+			mount.AttachPath(&b, "attach the overlay to "+link.Operand, fd, link.Operand)
+		}
+		b.Close(fd)
+		return b.Ops(), nil
+	}
+	step.Left = func(st *chain.State) {
+		st.Root = mount.OverRoot
+		if link.Operand != "" {
+			st.Root = absolute(link.Operand)
+		}
+	}
+	if c.Has(chain.MountNS, link) {
+		return []chain.Step{step}
+	}
+	return []chain.Step{chain.OwnMounts(mount.OwnNamespace), step}
 }
 
-// view makes the view, detached.
-func (s *stage) view() (int, error) {
-	private := !mount.InitialUserNamespace()
-	if s.upper != "" {
-		lower := s.lower
-		if lower == nil {
-			lower = []string{"/"}
-		}
-		return mount.Overlay{Lower: lower, Upper: s.upper, Work: s.work, UserXattr: private, Attr: mount.NoDev}.Mount()
-	}
+// view looks at what the overlay will be of, and returns what makes it, detached.
+func (s *stage) view(c *chain.Chain, link *chain.Link) (func(b *entry.Builder) entry.Reg, error) {
+	inUserNS := c.InUserNS(link)
 	size := s.tmpfs
 	if size == "" {
 		size = "50%"
 	}
-	if s.lower == nil && private {
-		return mount.SplitRoot(size)
+	if s.lower == nil && s.upper == "" {
+		return mount.CopyOfRoot(size, inUserNS)
 	}
-	lower := s.lower
+	var lower []string
+	for _, l := range s.lower {
+		lower = append(lower, absolute(l))
+	}
 	if lower == nil {
 		lower = []string{"/"}
 	}
-	return mount.OnTmpfs(lower, size, private)
+	if s.upper != "" {
+		o := mount.Overlay{Lower: lower, Upper: absolute(s.upper), Work: absolute(s.work), UserXattr: inUserNS}
+		return o.Mount, nil
+	}
+	var top unix.Stat_t
+	if err := unix.Stat(lower[0], &top); err != nil {
+		return nil, chain.PathError("use", lower[0], err)
+	}
+	return func(b *entry.Builder) entry.Reg { return mount.OnTmpfs(b, lower, size, inUserNS, &top) }, nil
+}
+
+// absolute makes path independent of the working directory. Without one (it was removed)
+// the path stays as it is, and its use fails with the kernel's word for that.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }

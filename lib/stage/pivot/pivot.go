@@ -4,7 +4,6 @@
 package pivot
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"staves/lib/chain"
+	"staves/lib/entry"
 	"staves/lib/mount"
 )
 
@@ -42,14 +42,6 @@ type stage struct {
 	keepFD   []int
 	proc     string
 	sys      string
-
-	binds  []bind
-	proper *mount.Parts
-}
-
-type bind struct {
-	src, dst string
-	readOnly bool
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
@@ -64,14 +56,14 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 }
 
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
-	for _, b := range s.bindArgs {
-		one, err := parseBind(b)
+	for _, arg := range s.bindArgs {
+		d, err := parseBind(arg)
 		if err != nil {
 			return err
 		}
 		var st unix.Stat_t
-		if err := unix.Stat(one.src, &st); err != nil {
-			return chain.PathError("--bind: use", one.src, err)
+		if err := unix.Stat(d.Source, &st); err != nil {
+			return chain.PathError("--bind: use", d.Source, err)
 		}
 	}
 	if err := oneOf("proc", s.proc); err != nil {
@@ -110,121 +102,113 @@ func oneOf(name, value string) error {
 }
 
 // parseBind reads SRC:DST[:ro|rw].
-func parseBind(arg string) (bind, error) {
+func parseBind(arg string) (mount.Bind, error) {
 	f := strings.Split(arg, ":")
-	var b bind
+	var d mount.Bind
 	switch {
 	case len(f) == 3 && (f[2] == "ro" || f[2] == "rw"):
-		b.readOnly = f[2] == "ro"
+		d.ReadOnly = f[2] == "ro"
 	case len(f) == 3:
-		return b, fmt.Errorf("--bind %s: %q is neither ro nor rw", arg, f[2])
+		return d, fmt.Errorf("--bind %s: %q is neither ro nor rw", arg, f[2])
 	case len(f) != 2:
-		return b, fmt.Errorf("--bind %s: write SRC:DST or SRC:DST:ro", arg)
+		return d, fmt.Errorf("--bind %s: write SRC:DST or SRC:DST:ro", arg)
 	}
-	b.src, b.dst = f[0], f[1]
-	if b.src == "" || !strings.HasPrefix(b.dst, "/") || strings.Trim(b.dst, "/.") == "" {
-		return b, fmt.Errorf("--bind %s: SRC is a path on the host, DST an absolute path below the new root", arg)
+	d.Source, d.Target = f[0], f[1]
+	if d.Source == "" || !strings.HasPrefix(d.Target, "/") || strings.Trim(d.Target, "/.") == "" {
+		return d, fmt.Errorf("--bind %s: SRC is a path on the host, DST an absolute path below the new root", arg)
 	}
-	return b, nil
-}
-
-// Prepare copies what is bound into the new root while the host is in view.
-func (s *stage) Prepare(*chain.Run) error {
-	s.binds = s.binds[:0]
-	var sources []mount.Source
-	for _, arg := range s.bindArgs {
-		b, err := parseBind(arg)
-		if err != nil {
-			return err
-		}
-		s.binds = append(s.binds, b)
-		sources = append(sources, mount.Source{Path: b.src, ReadOnly: b.readOnly})
-	}
-	var err error
-	s.proper, err = mount.OpenParts(sources)
-	return err
+	return d, nil
 }
 
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	var steps []chain.Step
 	if !c.Has(chain.MountNS, link) {
-		steps = append(steps, chain.OwnMounts(mount.PrivateNamespace))
+		steps = append(steps, chain.OwnMounts(mount.OwnNamespace))
 	}
-	var root *mount.Tree
-	do := func(call, why, man string, f func(r *chain.Run) error) {
-		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, Do: f})
+	// The steps share descriptors, so they are written by one hand.
+	var b entry.Builder
+	root := &mount.Tree{}
+	do := func(call, why, man string, write func() error) {
+		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, NextLife: true, Late: func(*chain.Run) ([]entry.Op, error) {
+			err := write()
+			ops := b.Ops()
+			b.Reset()
+			return ops, err
+		}})
 	}
-	do("open the new root, a directory bound over /", "pivot_root wants a mount, not a directory", "pivot_root(2)", func(r *chain.Run) error {
-		var err error
-		root, err = s.newRoot(r, link)
+	do("open the new root, a directory bound over /", "pivot_root wants a mount, not a directory", "pivot_root(2)", func() (err error) {
+		root.FD, err = s.newRoot(&b, c, link)
 		return err
 	})
-	do("mount proc and sysfs in the new root", "programs expect them, but whole they tell about and change the machine", "proc(5)", func(*chain.Run) error {
-		return s.system(root)
-	})
-	for i, arg := range s.bindArgs {
-		do("bind "+arg, "a directory of the host, for the program to use", "move_mount(2)", func(*chain.Run) error {
-			b := s.binds[i]
-			return s.proper.AttachSource(root, i, b.dst)
+	if s.proc == "yes" || s.proc == "auto" && c.Has(chain.PidNS, link) {
+		do("mount proc on /proc, parts of it masked or read-only", "programs expect it, but whole it tells about and changes the machine", "proc(5)", func() error {
+			mount.Proc(&b, root)
+			return nil
+		})
+	}
+	if s.sys != "none" {
+		do("mount sysfs on /sys, read-only", "programs look there for CPUs and devices", "sysfs(5)", func() error {
+			mount.Sys(&b, root, s.sys == "auto")
+			return nil
+		})
+	}
+	for _, arg := range s.bindArgs {
+		do("bind "+arg, "a directory of the host, for the program to use", "move_mount(2)", func() error {
+			d, err := parseBind(arg)
+			if err != nil {
+				return err
+			}
+			var st unix.Stat_t
+			if err := unix.Stat(d.Source, &st); err != nil {
+				return chain.PathError("--bind: use", d.Source, err)
+			}
+			d.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+			d.Place(&b, root, d.Copy(&b))
+			return nil
 		})
 	}
 	if s.readOnly {
-		do("make the root read-only", "what is mounted in it keeps its own state", "mount_setattr(2)", func(*chain.Run) error {
-			return mount.SetAttr(root.FD, mount.ReadOnly, false)
+		do("make the root read-only", "what is mounted in it keeps its own state", "mount_setattr(2)", func() error {
+			mount.SetAttr(&b, "make the root read-only", root.FD, mount.ReadOnly, false)
+			return nil
 		})
 	}
-	do(`pivot_root(".", "."), umount2(".", MNT_DETACH)`, "a chroot can be left; a mount namespace without the old root cannot", "pivot_root(2)", func(r *chain.Run) error {
-		r.State.Root, r.State.Net = "", ""
-		return mount.Pivot(root)
+	do(`pivot_root(".", "."), umount2(".", MNT_DETACH)`, "a chroot can be left; a mount namespace without the old root cannot", "pivot_root(2)", func() error {
+		mount.Pivot(&b, root)
+		return nil
 	})
-	do("close_range(3, ~0)", "a descriptor of a directory outside is a door", "close_range(2)", func(*chain.Run) error {
-		return mount.CloseDoors(s.keepFD)
+	steps[len(steps)-1].Left = func(st *chain.State) { st.Root, st.Net = "", "" }
+	do("close_range(3, ~0)", "a descriptor of a directory outside is a door", "close_range(2)", func() error {
+		mount.CloseDoors(&b, s.keepFD)
+		return nil
 	})
-	do("chdir "+s.cwd, "the working directory must lie in the new root", "chdir(2)", func(*chain.Run) error {
-		return mount.Enter(s.cwd)
+	do("chdir "+s.cwd, "the working directory must lie in the new root", "chdir(2)", func() error {
+		mount.Enter(&b, s.cwd)
+		return nil
 	})
 	return steps
 }
 
 // newRoot opens the tree that becomes the root: what overlay left as it is, anything
 // else as a copy over "/".
-func (s *stage) newRoot(r *chain.Run, link *chain.Link) (*mount.Tree, error) {
-	if link.Operand == "" && r.State.Root != "" {
-		root, err := mount.OpenTree(r.State.Root)
+func (s *stage) newRoot(b *entry.Builder, c *chain.Chain, link *chain.Link) (entry.Reg, error) {
+	const what = "open the new root"
+	if link.Operand == "" && c.State.Root != "" {
+		fd := b.Get(what, unix.SYS_OPENAT, unix.AT_FDCWD, c.State.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		mount.SetAttr(b, what, fd, mount.NoDev, false)
+		return fd, nil
+	}
+	var fd entry.Reg
+	if link.Operand != "" {
+		fd = mount.Clone(b, what+" "+link.Operand, unix.AT_FDCWD, link.Operand, true)
+	} else {
+		view, err := mount.CopyOfRoot("50%", c.InUserNS(link))
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		root.Name = ""
-		return root, mount.SetAttr(root.FD, mount.NoDev, false)
+		fd = view(b)
 	}
-	var fd int
-	var err error
-	switch {
-	case link.Operand != "":
-		fd, err = mount.Clone(unix.AT_FDCWD, link.Operand, true)
-	case mount.InitialUserNamespace():
-		fd, err = mount.OnTmpfs([]string{"/"}, "50%", false)
-	default:
-		fd, err = mount.SplitRoot("50%")
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := mount.SetAttr(fd, mount.NoDev, false); err != nil {
-		return nil, err
-	}
-	return &mount.Tree{FD: fd}, mount.AttachOverRoot(fd, "the new root")
-}
-
-func (s *stage) system(root *mount.Tree) error {
-	if s.proc == "yes" || s.proc == "auto" && !mount.InitialPidNamespace() {
-		err := s.proper.Proc(root)
-		if err != nil && !(s.proc == "auto" && errors.Is(err, unix.EPERM)) {
-			return err
-		}
-	}
-	if s.sys != "none" {
-		return s.proper.Sys(root, s.sys == "yes")
-	}
-	return nil
+	mount.SetAttr(b, what, fd, mount.NoDev, false)
+	mount.AttachOverRoot(b, "attach the new root", fd)
+	return fd, nil
 }
