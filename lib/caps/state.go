@@ -44,6 +44,9 @@ func Read() (State, error) {
 		s.Last = n
 	}
 	for n := range s.Last + 1 {
+		if !(s.Permitted & s.Inheritable).Has(n) { // the kernel has no other ambient ones
+			continue
+		}
 		in, err := prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(n))
 		if err != 0 {
 			return s, fmt.Errorf("read the ambient set: %w", err)

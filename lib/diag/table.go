@@ -34,6 +34,8 @@ var table = []row{
 	{"setgroups to", unix.EINVAL, idNotMapped},
 	{"setresgid to", unix.EINVAL, idNotMapped},
 	{"setresuid to", unix.EINVAL, idNotMapped},
+	{"leave groups", unix.EPERM, groupsStay},
+	{"take groups", unix.EPERM, groupsStay},
 	{"raise cap_", unix.EPERM, ambientRefused},
 }
 
@@ -107,6 +109,10 @@ func procRefused() []string {
 
 func idNotMapped() []string {
 	return []string{"this user namespace has no such id: see /proc/self/uid_map and /proc/self/gid_map (nsrun -r maps root alone)"}
+}
+
+func groupsStay() []string {
+	return []string{"root can change the groups before the namespace is made: capdrop --preset all --user 0 -- nsrun -U ..."}
 }
 
 func ambientRefused() []string {

@@ -32,6 +32,14 @@ func TestMain(m *testing.M) {
 		}
 		panic(err)
 	}
+	if os.Getenv("STAVES_TEST_DENY_SETGROUPS") != "" { // a caller, too
+		ids := []syscall.SysProcIDMap{{Size: 70000}}
+		cmd := exec.Command(os.Args[1], os.Args[2:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}
+		_ = cmd.Run()
+		os.Exit(cmd.ProcessState.ExitCode())
+	}
 	os.Exit(func() int {
 		var err error
 		if bin, err = os.MkdirTemp("", "capdrop"); err != nil {
@@ -197,6 +205,38 @@ func TestUserNamespace(t *testing.T) {
 		if got != "" && strings.Replace(got, "0,65534", "65534,0", 1) != want {
 			t.Errorf("%s: %s, want %s", words, got, want)
 		}
+	}
+}
+
+// Where setgroups is denied, groups that have a number in the namespace are not kept
+// in silence.
+func TestSetgroupsDenied(t *testing.T) {
+	needRoot(t)
+	run := func(groups []uint32, words ...string) *exec.Cmd {
+		cmd := command(0, nil, append([]string{"/proc/self/exe", bin + "/capdrop"}, words...)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Groups: groups}}
+		cmd.Env = append(cmd.Env, "STAVES_TEST_DENY_SETGROUPS=1")
+		return cmd
+	}
+	for _, tt := range []struct {
+		groups []uint32
+		user   string
+		want   string
+	}{
+		{groups: nil, user: "1234", want: "1234:1234 [] "},
+		{groups: []uint32{1234}, user: "1234", want: "1234:1234 [1234] "},
+		{groups: []uint32{27}, user: "1234:27", want: "1234:27 [27] "},
+		{groups: []uint32{80000}, user: "1234", want: "1234:1234 [65534] "},
+		{groups: []uint32{0}, user: "root", want: "0:0 [0] "},
+	} {
+		if got := status(t, run(tt.groups, "--user", tt.user), "grep"); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("groups %v, user %s: %s, want %s", tt.groups, tt.user, got, tt.want)
+		}
+	}
+	const want = "capdrop: leave groups 4,27: this user namespace denies setgroups(2) (operation not permitted)\n" +
+		"capdrop: hint: root can change the groups before the namespace is made: capdrop --preset all --user 0 -- nsrun -U ...\n"
+	if out, err := run([]uint32{4, 27}, "--user", "1234", "true").CombinedOutput(); err == nil || string(out) != want {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

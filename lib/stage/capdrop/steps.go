@@ -50,7 +50,7 @@ func (s *stage) Steps(_ *chain.Chain, link *chain.Link) []chain.Step {
 			Call: "setgroups(), setresgid(), setresuid() to " + s.user, Man: "credentials(7)",
 			Why: "groups first, the user last, as each takes away the right to the one before",
 			Do: do(func() (err error) {
-				want.Groups, err = s.ids.Enter(&now, want.Permitted != 0)
+				want.Groups, err = s.ids.Enter(&now, want.Ambient != 0)
 				return err
 			}),
 		})
