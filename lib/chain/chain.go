@@ -161,6 +161,9 @@ func (c *Chain) Provide(f Fact, link *Link) {
 	if _, ok := c.facts[f]; !ok {
 		c.facts[f] = c.place(link)
 	}
+	if f == MappedRoot {
+		c.SetIDs(link, 0, 0)
+	}
 }
 
 // Has tells whether a stage before link provides f.
@@ -169,12 +172,41 @@ func (c *Chain) Has(f Fact, link *Link) bool {
 	return ok && at < c.place(link)
 }
 
+// SetIDs records that the stages after link go on with these effective ids.
+func (c *Chain) SetIDs(link *Link, uid, gid int) {
+	at := c.place(link)
+	c.facts[Fact(strings.Join([]string{idsFact, strconv.Itoa(at), strconv.Itoa(uid), strconv.Itoa(gid)}, " "))] = at
+}
+
+// idsFact begins a fact that goes on with a stage's place, a user id and a group id.
+const idsFact = "ids"
+
 // Euid is the effective user id with which link's steps are taken.
 func (c *Chain) Euid(link *Link) int {
-	if c.Has(MappedRoot, link) {
-		return 0
+	uid, _ := c.ids(link, c.State.Euid, 0)
+	return uid
+}
+
+// Egid is the effective group id with which link's steps are taken.
+func (c *Chain) Egid(link *Link) int {
+	_, gid := c.ids(link, 0, unix.Getegid())
+	return gid
+}
+
+// ids finds the last change of ids before link.
+func (c *Chain) ids(link *Link, uid, gid int) (int, int) {
+	last := before
+	for f, at := range c.facts {
+		w := strings.Fields(string(f))
+		if w[0] == idsFact && at > last && at < c.place(link) {
+			u, err1 := strconv.Atoi(w[2])
+			g, err2 := strconv.Atoi(w[3])
+			if err1 == nil && err2 == nil {
+				last, uid, gid = at, u, g
+			}
+		}
 	}
-	return c.State.Euid
+	return uid, gid
 }
 
 // InUserNS tells whether link's steps are taken in a user namespace that is not the

@@ -249,6 +249,8 @@ func (r *Run) payloadError(op *entry.OpError) error {
 		}
 	case unix.EACCES:
 		hint = "the file may not be executed: check its mode, and the mount option noexec"
+	case unix.EPERM:
+		hint = "the file has capabilities that the bounding set lacks, and cannot do with fewer: see 'getcap " + name + "'"
 	case unix.ENOEXEC:
 		hint = "neither an ELF program nor a script with a #! line: name its interpreter, as in 'sh " + name + "'"
 	}

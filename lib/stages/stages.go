@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"staves/lib/chain"
+	"staves/lib/stage/capdrop"
 	"staves/lib/stage/mkdev"
 	"staves/lib/stage/nsrun"
 	"staves/lib/stage/overlay"
@@ -18,6 +19,7 @@ var All = []*chain.Tool{
 	overlay.Tool,
 	mkdev.Tool,
 	pivot.Tool,
+	capdrop.Tool,
 }
 
 // Main runs the tool called name; with no name, the one that this process was started
