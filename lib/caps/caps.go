@@ -20,6 +20,8 @@ import (
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"staves/lib/entry"
 )
 
 // A Set is a set of capabilities, bit n for capability n, as in /proc/PID/status.
@@ -44,6 +46,8 @@ var names = [...]string{
 	"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
 	"checkpoint_restore",
 }
+
+func init() { entry.BitName = Name }
 
 // Name returns capability n's name, cap_chown for 0; cap_N for one without a name.
 func Name(n int) string {

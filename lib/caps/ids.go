@@ -1,14 +1,16 @@
 package caps
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // IDs are a user, a group, and the supplementary groups: what a process is, in the
@@ -18,74 +20,63 @@ type IDs struct {
 	Groups   []uint32
 }
 
+// Enter makes the thread this user, real, effective and saved id, with these groups
+// and no others; the list is left alone if it is the one in force: see [IDs.Reach]. The permitted set stays as it is if keep is true; otherwise it is lost
+// where root becomes another user. The effective set is lost there in any case. A
+// parent-death signal is kept (prctl(2): a change of ids clears it).
+func (ids *IDs) Enter(b *entry.Builder, now *State, keep bool) {
+	signal := &entry.Buffer{Size: 8}
+	b.Do("read the parent-death signal", unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, signal, 0, 0, 0)
+	parent := b.Get("getppid", unix.SYS_GETPPID)
+	if keep {
+		prctl(b, "set PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, 1, 0)
+	}
+	// Groups first, the user last: each change may take the right to the one before.
+	groups := make([]byte, 0, 4*len(ids.Groups))
+	for _, g := range ids.Groups {
+		groups = binary.NativeEndian.AppendUint32(groups, g)
+	}
+	if !SameGroups(ids.Groups, now.Groups) {
+		b.Do("setgroups to "+GroupsText(ids.Groups), unix.SYS_SETGROUPS, len(ids.Groups), groups)
+	}
+	gid, uid := uintptr(ids.GID), uintptr(ids.UID)
+	b.Do(fmt.Sprintf("setresgid to %d", gid), unix.SYS_SETRESGID, gid, gid, gid)
+	b.Do(fmt.Sprintf("setresuid to %d", uid), unix.SYS_SETRESUID, uid, uid, uid)
+	if keep {
+		prctl(b, "clear PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, 0, 0)
+	}
+	b.Do("restore the parent-death signal", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, entry.Load{Field: entry.Field{Buffer: signal}}, 0, 0, 0)
+	after := b.Get("getppid", unix.SYS_GETPPID)
+	b.IfDiffer("getppid", after, parent, func() {
+		// The parent died while there was no signal to send. Signal 0 does nothing.
+		pid := b.Get("getpid", unix.SYS_GETPID)
+		b.Do("signal the death of the parent", unix.SYS_KILL, pid, entry.Load{Field: entry.Field{Buffer: signal}})
+		b.Forget(pid)
+	})
+	b.Forget(parent)
+	b.Forget(after)
+}
+
 // errGroupsStay is the reason why a list of groups that cannot be set will not do.
 var errGroupsStay = errors.New("this user namespace denies setgroups(2)")
 
-// Enter makes the thread this user, real, effective and saved id, with these groups
-// and no others. The permitted set stays as it is if keep is true; otherwise it is lost
-// where root becomes another user. The effective set is lost there in any case. now is
-// the state before, and a parent-death signal is kept (prctl(2): a change of ids clears
-// it).
+// Reach says which groups the thread will have when it has become ids, and whether that
+// takes setgroups(2), with now the state before.
 //
 // Where the user namespace denies setgroups (user_namespaces(7)), the kernel keeps the
-// caller's groups for good. Enter goes on if the list is one that could have been
-// asked for: every group wanted is there, and none that can be named in the namespace
-// is there unwanted. Groups without a number here are left; they cannot be dropped.
-// Enter returns the groups that are in force.
-func (ids *IDs) Enter(now *State, keep bool) ([]uint32, error) {
-	var signal int32
-	if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&signal)), 0); errno != 0 {
-		return nil, fmt.Errorf("read the parent-death signal: %w", errno)
-	}
-	parent := unix.Getppid()
-	if keep {
-		if _, errno := prctl(unix.PR_SET_KEEPCAPS, 1, 0); errno != 0 {
-			return nil, fmt.Errorf("set PR_SET_KEEPCAPS: %w", errno)
-		}
-	}
-	// Groups first, the user last: each change may take the right to the one before.
-	groups, err := ids.setGroups(now)
-	if err != nil {
-		return nil, err
-	}
-	gid, uid := uintptr(ids.GID), uintptr(ids.UID)
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); errno != 0 {
-		return nil, fmt.Errorf("setresgid to %d: %w", gid, errno)
-	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
-		return nil, fmt.Errorf("setresuid to %d: %w", uid, errno)
-	}
-	if keep {
-		if _, errno := prctl(unix.PR_SET_KEEPCAPS, 0, 0); errno != 0 {
-			return nil, fmt.Errorf("clear PR_SET_KEEPCAPS: %w", errno)
-		}
-	}
-	if signal == 0 {
-		return groups, nil
-	}
-	if _, errno := prctl(unix.PR_SET_PDEATHSIG, uintptr(signal), 0); errno != 0 {
-		return nil, fmt.Errorf("restore the parent-death signal: %w", errno)
-	}
-	if unix.Getppid() != parent { // it died while there was no signal to send
-		_ = unix.Kill(unix.Getpid(), unix.Signal(signal)) // a process may always signal itself
-		return nil, errors.New("the parent process has ended")
-	}
-	return groups, nil
-}
-
-func (ids *IDs) setGroups(now *State) ([]uint32, error) {
+// caller's groups for good. Then the list must be one that could have been asked for:
+// every group wanted is there, and none that can be named in the namespace is there
+// unwanted. Groups without a number here are left; they cannot be dropped.
+func (ids *IDs) Reach(now *State) ([]uint32, error) {
 	if SameGroups(ids.Groups, now.Groups) {
 		return now.Groups, nil
 	}
-	list := unsafe.Pointer(unsafe.SliceData(ids.Groups)) // setgroups(2) reads none of an empty list
-	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(ids.Groups)), uintptr(list), 0)
-	switch {
-	case errno == 0:
-		return ids.Groups, nil
-	case errno != unix.EPERM || !now.Effective.Has(SETGID):
-		return nil, fmt.Errorf("setgroups to %s: %w", GroupsText(ids.Groups), errno)
+	// Whether it is denied shows in a call that cannot succeed: EINVAL for a list that is
+	// too long comes after EPERM.
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 65537, 0, 0)
+	if errno != unix.EPERM || !now.Effective.Has(SETGID) {
+		return slices.Sorted(slices.Values(ids.Groups)), nil // what else is wrong shows when it is done
 	}
-	// With CAP_SETGID it is the namespace that denies.
 	if missing, left := ids.groupsLeft(now.Groups); len(missing) > 0 {
 		return nil, fmt.Errorf("take groups %s: %w (%w)", GroupsText(missing), errGroupsStay, errno)
 	} else if len(left) > 0 {

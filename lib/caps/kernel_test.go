@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // Privileges given up are gone, so each case is a process of its own: this test
@@ -52,15 +54,16 @@ var cases = map[string]func() error{
 			UID: [3]uint32{1000, 1000, 1000}, GID: [3]uint32{1001, 1001, 1001}, Groups: []uint32{5, 6},
 		}
 		ids := IDs{UID: 1000, GID: 1001, Groups: []uint32{6, 5}}
-		return errors.Join(
-			DropBounding(before.Bounding&^want.Bounding),
-			second(ids.Enter(&before, true)),
-			SetThread(want.Permitted, want.Effective, want.Inheritable),
-			SetAmbient(want.Ambient),
-			NoNewPrivs(),
-			readAgrees(),
-			same(&want),
-		)
+		err = call(func(b *entry.Builder) {
+			DropBounding(b, before.Bounding&^want.Bounding)
+			ids.Enter(b, &before, true)
+			SetThread(b, want.Permitted, want.Effective, want.Inheritable)
+			SetAmbient(b, want.Ambient)
+			NoNewPrivs(b)
+			Verify(b, &want)
+			VerifyIDs(b, &want)
+		})
+		return errors.Join(err, readAgrees(), same(&want))
 	},
 
 	"a difference is named": func() error {
@@ -86,26 +89,46 @@ var cases = map[string]func() error{
 		return nil
 	},
 
+	"what is not so is found out": func() error {
+		want, err := Read()
+		if err != nil {
+			return err
+		}
+		for text, change := range map[string]func(s *State){
+			"read back: the permitted":               func(s *State) { s.Permitted &^= 1 << chown },
+			"read back: cap_net_raw in the bounding": func(s *State) { s.Bounding &^= 1 << netRaw },
+			"read back: no_new_privs":                func(s *State) { s.NoNewPrivs = true },
+			"read back: a user id is not 7":          func(s *State) { s.UID[1] = 7 },
+			"read back: a group id is not 8":         func(s *State) { s.GID[2] = 8 },
+			"read back: the supplementary groups":    func(s *State) { s.Groups = []uint32{77} },
+		} {
+			other := want
+			change(&other)
+			err = errors.Join(err, wantErrno(call(func(b *entry.Builder) { Verify(b, &other); VerifyIDs(b, &other) }), unix.EPERM, text))
+		}
+		return errors.Join(err, call(func(b *entry.Builder) { Verify(b, &want); VerifyIDs(b, &want) }))
+	},
+
 	"ambient wants permitted and inheritable": func() error {
-		return wantErrno(SetAmbient(1<<netRaw), unix.EPERM, "raise cap_net_raw in the ambient set")
+		return wantErrno(call(func(b *entry.Builder) { SetAmbient(b, 1<<netRaw) }), unix.EPERM, "raise cap_net_raw in the ambient set")
 	},
 
 	"permitted does not grow": func() error {
-		if err := SetThread(1<<chown, 1<<chown, 0); err != nil {
+		if err := call(func(b *entry.Builder) { SetThread(b, 1<<chown, 1<<chown, 0) }); err != nil {
 			return err
 		}
-		return wantErrno(SetThread(1<<chown|1<<netRaw, 0, 0), unix.EPERM, "capset to cap_chown,cap_net_raw")
+		return wantErrno(call(func(b *entry.Builder) { SetThread(b, 1<<chown|1<<netRaw, 0, 0) }), unix.EPERM, "capset to cap_chown,cap_net_raw")
 	},
 
 	"the bounding set wants CAP_SETPCAP": func() error {
-		if err := SetThread(1<<chown, 1<<chown, 0); err != nil {
+		if err := call(func(b *entry.Builder) { SetThread(b, 1<<chown, 1<<chown, 0) }); err != nil {
 			return err
 		}
-		return wantErrno(DropBounding(1<<netRaw), unix.EPERM, "drop cap_net_raw from the bounding set")
+		return wantErrno(call(func(b *entry.Builder) { DropBounding(b, 1<<netRaw) }), unix.EPERM, "drop cap_net_raw from the bounding set")
 	},
 
 	"no such capability": func() error {
-		return wantErrno(DropBounding(1<<63), unix.EINVAL, "drop cap_63")
+		return wantErrno(call(func(b *entry.Builder) { DropBounding(b, 1<<63) }), unix.EINVAL, "drop cap_63")
 	},
 
 	"permitted is lost without keep": func() error {
@@ -113,7 +136,7 @@ var cases = map[string]func() error{
 		if err != nil {
 			return err
 		}
-		if _, err := (&IDs{UID: 1000, GID: 1000}).Enter(&before, false); err != nil {
+		if err := call(func(b *entry.Builder) { (&IDs{UID: 1000, GID: 1000}).Enter(b, &before, false) }); err != nil {
 			return err
 		}
 		after, err := Read()
@@ -124,14 +147,14 @@ var cases = map[string]func() error{
 	},
 
 	"groups want CAP_SETGID": func() error {
-		if err := SetThread(1<<SETUID, 1<<SETUID, 0); err != nil {
+		if err := call(func(b *entry.Builder) { SetThread(b, 1<<SETUID, 1<<SETUID, 0) }); err != nil {
 			return err
 		}
 		now, err := Read()
 		if err != nil {
 			return err
 		}
-		_, err = (&IDs{Groups: []uint32{5}}).Enter(&now, false)
+		err = call(func(b *entry.Builder) { (&IDs{Groups: []uint32{5}}).Enter(b, &now, false) })
 		return wantErrno(err, unix.EPERM, "setgroups to 5")
 	},
 
@@ -143,7 +166,7 @@ var cases = map[string]func() error{
 		if err != nil {
 			return err
 		}
-		if _, err = (&IDs{UID: 1000, GID: 1000}).Enter(&now, true); err != nil {
+		if err = call(func(b *entry.Builder) { (&IDs{UID: 1000, GID: 1000}).Enter(b, &now, true) }); err != nil {
 			return err
 		}
 		var signal int32
@@ -226,4 +249,9 @@ func wantErrno(err error, errno unix.Errno, text string) error {
 	return nil
 }
 
-func second[T any](_ T, err error) error { return err }
+// call makes the calls that write writes down.
+func call(write func(b *entry.Builder)) error {
+	var b entry.Builder
+	write(&b)
+	return b.Run()
+}

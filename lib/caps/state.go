@@ -36,7 +36,7 @@ func Read() (State, error) {
 	s.Inheritable = join(data[0].Inheritable, data[1].Inheritable)
 	s.Last = -1
 	for n := range 64 {
-		in, err := prctl(unix.PR_CAPBSET_READ, uintptr(n), 0)
+		in, err := getPrctl(unix.PR_CAPBSET_READ, uintptr(n), 0)
 		if err != 0 { // EINVAL: capability n does not exist
 			break
 		}
@@ -47,17 +47,17 @@ func Read() (State, error) {
 		if !(s.Permitted & s.Inheritable).Has(n) { // the kernel has no other ambient ones
 			continue
 		}
-		in, err := prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(n))
+		in, err := getPrctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(n))
 		if err != 0 {
 			return s, fmt.Errorf("read the ambient set: %w", err)
 		}
 		s.Ambient |= Set(in) << n
 	}
-	nnp, err := prctl(unix.PR_GET_NO_NEW_PRIVS, 0, 0)
+	nnp, err := getPrctl(unix.PR_GET_NO_NEW_PRIVS, 0, 0)
 	if err != 0 {
 		return s, fmt.Errorf("read no_new_privs: %w", err)
 	}
-	bits, err := prctl(unix.PR_GET_SECUREBITS, 0, 0)
+	bits, err := getPrctl(unix.PR_GET_SECUREBITS, 0, 0)
 	if err != 0 {
 		return s, fmt.Errorf("read securebits: %w", err)
 	}
@@ -90,6 +90,15 @@ func (s *State) Supported() Set { return All >> (63 - s.Last) }
 // Held is what can be kept: permitted, and not yet out of the bounding set.
 func (s *State) Held() Set { return s.Permitted & s.Bounding }
 
+// Foresee is the state in a user namespace that is yet to be made, of which this
+// process will be root: all capabilities, over what belongs to it (user_namespaces(7)).
+func (s *State) Foresee() State {
+	return State{
+		Permitted: s.Supported(), Effective: s.Supported(), Bounding: s.Supported(),
+		NoNewPrivs: s.NoNewPrivs, Last: s.Last,
+	}
+}
+
 func join(low, high uint32) Set { return Set(high)<<32 | Set(low) }
 
 // capCall makes capget(2) or capset(2), version 3: two words for each set.
@@ -103,8 +112,8 @@ func capCall(nr uintptr, data *[2]unix.CapUserData) error {
 	return nil
 }
 
-// prctl makes prctl(2) with the unused arguments 0, as the kernel insists.
-func prctl(option int, arg2, arg3 uintptr) (uintptr, unix.Errno) {
+// getPrctl makes prctl(2) now, with the unused arguments 0, as the kernel insists.
+func getPrctl(option int, arg2, arg3 uintptr) (uintptr, unix.Errno) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, uintptr(option), arg2, arg3, 0, 0, 0)
 	return r, errno
 }

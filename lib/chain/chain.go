@@ -82,37 +82,36 @@ type Returner interface {
 }
 
 // A Step is one thing that a stage does: a value, which can be described before it is
-// done. One of Do, Raw and Late is set.
+// done. Either Do or Write is set.
 type Step struct {
-	// Call names the step in terms of system calls: "unshare(CLONE_NEWNS)". An error
-	// of the step begins with it unless it says more itself.
+	// Call names the step in terms of system calls: "unshare(CLONE_NEWNS)".
 	Call string
 	// Why says what the step is for, and Man where to read on: "unshare(2)".
 	Why, Man string
 
-	// Do takes the step.
+	// Write writes down the step's system calls. It is called when the steps of Go
+	// before it have been taken, and may look at the system, but not change it: the
+	// calls are made later, and those of the steps before it may be made later too.
+	Write func(b *entry.Builder) error
+	// NextLife tells that the calls must be made before the Go runtime starts: among
+	// them is a fork, or one that wants a process of one thread, or one that would
+	// disturb a running runtime.
+	NextLife bool
+
+	// Do takes the step, in Go.
 	Do func(r *Run) error
 	// Outside tells that Do may be called before forks that come earlier in the chain.
 	Outside bool
 
-	// Raw are system calls, for a step that may have to be taken before the runtime
-	// starts. Late makes them when the steps before it have been taken, where they
-	// depend on those (a descriptor, a name).
-	Raw  []entry.Op
-	Late func(r *Run) ([]entry.Op, error)
-	// NextLife tells that the calls must be made before the runtime starts: they hold
-	// an [entry.Fork], or the kernel wants a process of one thread.
-	NextLife bool
 	// Left changes the chain's state as the step does when it is taken.
 	Left func(s *State)
 }
 
-// Raw is a step of system calls, which write writes down.
+// Raw is a step of system calls that write writes down.
 func Raw(call, why, man string, write func(b *entry.Builder)) Step {
-	return Step{Call: call, Why: why, Man: man, Late: func(*Run) ([]entry.Op, error) {
-		var b entry.Builder
-		write(&b)
-		return b.Ops(), nil
+	return Step{Call: call, Why: why, Man: man, Write: func(b *entry.Builder) error {
+		write(b)
+		return nil
 	}}
 }
 
@@ -152,6 +151,8 @@ type Chain struct {
 	// facts holds, for each fact, the place in Links of the first stage that provides
 	// it; before is the place of what came before this process.
 	facts map[Fact]int
+	// first is the place of the first stage with a step left for this life.
+	first int
 }
 
 const before = -1
@@ -171,6 +172,16 @@ func (c *Chain) Has(f Fact, link *Link) bool {
 	at, ok := c.facts[f]
 	return ok && at < c.place(link)
 }
+
+// Made tells whether a stage of this chain before link provides f: not the process that
+// began it.
+func (c *Chain) Made(f Fact, link *Link) bool {
+	return c.Has(f, link) && c.facts[f] != before
+}
+
+// Past tells whether the steps of the stage that provides f have been taken, in an
+// earlier life of the process.
+func (c *Chain) Past(f Fact) bool { return c.facts[f] < c.first }
 
 // SetIDs records that the stages after link go on with these effective ids.
 func (c *Chain) SetIDs(link *Link, uid, gid int) {

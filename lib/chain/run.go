@@ -37,6 +37,9 @@ func newRun(c *Chain, resume *entry.Resume) *Run {
 			r.steps = append(r.steps, placed{s, l})
 		}
 	}
+	if c.State.Done < len(r.steps) {
+		c.first = c.place(r.steps[c.State.Done].link)
+	}
 	return r
 }
 
@@ -60,11 +63,8 @@ func (r *Run) all() int {
 	tool := r.tool
 	var op *entry.OpError
 	if errors.As(err, &op) {
-		// Operations carry the name of their tool, since they may fail in another life.
-		if name, label, ok := strings.Cut(op.Label, ": "); ok {
-			tool, op = name, &entry.OpError{Label: label, Errno: op.Errno, Exec: op.Exec, Detail: op.Detail}
-		}
-		if err = op; op.Exec {
+		tool = op.Tool // it may have failed in another life
+		if op.Exec {
 			err = r.payloadError(op)
 		}
 	}
@@ -88,43 +88,37 @@ func (r *Run) life() error {
 		return r.resume.Err
 	}
 	end := r.extent()
-	var pending []entry.Op
+	var program entry.Builder
 	for ; r.State.Done < end; r.State.Done++ {
 		s := r.steps[r.State.Done]
 		r.tool = s.link.Tool.Name
-		switch {
-		case s.Do != nil:
+		program.Tool = r.tool
+		if s.Do != nil {
 			if err := s.Do(r); err != nil {
 				return err
 			}
-		default:
-			ops := s.Raw
-			if s.Late != nil {
-				var err error
-				if ops, err = s.Late(r); err != nil {
+		} else {
+			atOnce := program.Empty() && !s.NextLife
+			if err := s.Write(&program); err != nil {
+				return err
+			}
+			if atOnce {
+				if err := program.Run(); err != nil {
 					return err
 				}
-			}
-			if len(pending) > 0 || s.NextLife {
-				pending = append(pending, r.named(ops)...)
-			} else if err := (&entry.Program{Ops: r.named(ops)}).Run(); err != nil {
-				return err
 			}
 		}
 		if s.Left != nil {
 			s.Left(r.State)
 		}
 	}
-	if pending == nil {
+	if program.Empty() {
 		return r.exec()
 	}
 	if end == len(r.steps) {
-		if op, ok := r.execOp(); ok {
-			pending = append(pending, op)
-		}
+		r.execLast(&program)
 	}
-	p := entry.Program{Ops: entry.Merge(pending)}
-	return p.Start(r.Chain.encode())
+	return program.Start(r.Chain.encode())
 }
 
 // extent returns the first step that this life cannot take.
@@ -139,27 +133,6 @@ func (r *Run) extent() int {
 		}
 	}
 	return len(r.steps)
-}
-
-// named puts the name of the tool whose step it is into the operations' labels.
-func (r *Run) named(ops []entry.Op) []entry.Op {
-	named := make([]entry.Op, len(ops))
-	for i, op := range ops {
-		switch o := op.(type) {
-		case entry.Call:
-			o.Label = r.tool + ": " + o.Label
-			named[i] = o
-		case entry.Fork:
-			o.Label = r.tool + ": " + o.Label
-			named[i] = o
-		case entry.Init:
-			o.Label = r.tool + ": " + o.Label
-			named[i] = o
-		default:
-			named[i] = op
-		}
-	}
-	return named
 }
 
 // exec executes the payload. It returns nil where there is none.
@@ -180,20 +153,19 @@ func (r *Run) exec() error {
 		case errors.Is(err, unix.EACCES):
 			worst = unix.EACCES
 		default:
-			return &entry.OpError{Label: r.tool + ": " + argv[0], Errno: errnoOf(err), Exec: true}
+			return &entry.OpError{Tool: r.tool, Label: argv[0], Errno: errnoOf(err), Exec: true}
 		}
 	}
-	return &entry.OpError{Label: r.tool + ": " + argv[0], Errno: worst, Exec: true}
+	return &entry.OpError{Tool: r.tool, Label: argv[0], Errno: worst, Exec: true}
 }
 
-// execOp is the payload's execution as the last operation of a program, if the words
-// and the environment of this process are the payload's as they stand.
-func (r *Run) execOp() (entry.Op, bool) {
-	if r.Chain.PayloadIndex == 0 || !slices.Equal(r.State.env(r.stageByPath()), entry.Environ()) {
-		return nil, false
+// execLast has the program end with the execution of the payload, if the words and the
+// environment of this process are the payload's as they stand.
+func (r *Run) execLast(program *entry.Builder) {
+	if r.Chain.PayloadIndex != 0 && slices.Equal(r.State.env(r.stageByPath()), entry.Environ()) {
+		name := r.Chain.Payload[0]
+		program.Exec(name, candidates(name), r.Chain.PayloadIndex)
 	}
-	name := r.Chain.Payload[0]
-	return entry.Exec{Label: r.tool + ": " + name, Paths: candidates(name), Index: r.Chain.PayloadIndex}, true
 }
 
 // stageByPath tells whether the payload is a stage, executed by its path.

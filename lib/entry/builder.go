@@ -1,52 +1,142 @@
 package entry
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+	"slices"
+	"strings"
 
-// A Builder writes a program down call by call. The Go that uses it reads like the
+	"golang.org/x/sys/unix"
+)
+
+// A Builder writes a program down, call by call. The Go that uses it reads like the
 // system calls themselves, but they are made later, perhaps before a Go runtime exists:
 // so a result is a [Reg], and a condition on it is [Builder.If].
+//
+// An argument of a call is a number (int, uint, uintptr) as it is; a string as a pointer
+// to its bytes and a NUL; a []byte as a pointer to the bytes, which the kernel must only
+// read; a [Reg] as the result kept there; a [*Buffer] or [Field] as a pointer to room
+// that calls can share; a [Load] as what they left there.
+//
+// The zero value is an empty program.
 type Builder struct {
-	ops  []Op
-	free []Reg
-	top  Reg
-	log  Reg
+	// Tool is the tool whose operations are being written.
+	Tool string
+
+	ops     []uint64 // the program, opWords for each operation
+	after   []uint64 // the waiter's
+	blob    []byte
+	texts   map[string]uint64
+	buffers map[*Buffer]uint64
+	free    []Reg
+	top     Reg
+	log     Reg
+	fork    int // the place of the fork
+	forked  bool
+	cleaner []string
+	fixed   bool // an operation that is not movable came after the fork
+	movable bool
+	err     error
 }
 
-// Ops returns what has been written.
-func (b *Builder) Ops() []Op { return b.ops }
+// A Reg names a kept result: a descriptor, mostly.
+type Reg int
 
-// Reset begins a new list of operations; what is kept stays kept.
-func (b *Builder) Reset() { b.ops = nil }
+const maxRegs = 64
 
-// Add writes operations down.
-func (b *Builder) Add(ops ...Op) { b.ops = append(b.ops, ops...) }
+// Bit stands for the number of the bit, as an argument in [Builder.EachBit].
+const Bit Reg = 0
+
+// AnyError stands for every errno, as what a call may fail with.
+const AnyError = unix.Errno(0xffff)
+
+// A Buffer is room of Size bytes that system calls write to, and checks read.
+type Buffer struct{ Size int }
+
+// A Field is the word at an offset of a buffer, a multiple of 8.
+type Field struct {
+	Buffer *Buffer
+	Offset int
+}
+
+// Load stands for the 32 bits in a field, as an argument.
+type Load struct{ Field }
+
+// A Fork clones the process. The parent stays behind as a waiter: it never starts the
+// Go runtime, holds no descriptor but standard error, passes signals on, and ends as
+// its child ended, by the same exit code or the same signal. The child goes on.
+type Fork struct {
+	// Flags are clone(2)'s CLONE_NEW flags.
+	Flags uintptr
+	// Deathsig is sent to the child when the waiter dies, 0 for none.
+	Deathsig unix.Signal
+	// InitFollows tells the waiter that an init comes later in the program.
+	InitFollows bool
+	// Remove are directories that the waiter removes when the child has ended.
+	Remove []string
+	// Cleaner, where one of them cannot be removed, names the tool that takes over in a
+	// new start of this program, with these words: see [Resume].
+	Cleaner []string
+}
+
+// Empty tells whether nothing has been written.
+func (b *Builder) Empty() bool { return len(b.ops) == 0 }
+
+// op appends an operation and returns its words.
+func (b *Builder) op(kind uint64, what string) []uint64 {
+	b.ops = append(b.ops, make([]uint64, opWords)...)
+	w := b.ops[len(b.ops)-opWords:]
+	w[opKind], w[opLabel], w[opTool] = kind, b.text(what), b.text(b.Tool)
+	if !b.movable {
+		b.fixed = true
+	}
+	return w
+}
+
+// place is the number of operations so far.
+func (b *Builder) place() int { return len(b.ops) / opWords }
+
+// at returns the words of operation i.
+func (b *Builder) at(i int) []uint64 { return b.ops[i*opWords:][:opWords] }
+
+func (b *Builder) call(what string, nr int, args []any) []uint64 {
+	w := b.op(kindCall, what)
+	w[opNr], w[opLog] = uint64(nr), uint64(b.log)
+	for i, a := range args {
+		b.arg(w, i, a)
+	}
+	return w
+}
 
 // Do makes a system call whose result does not matter. what names it in an error.
-func (b *Builder) Do(what string, nr int, args ...any) {
-	b.Add(Call{Label: what, Nr: uintptr(nr), Args: args, Log: b.log})
-}
+func (b *Builder) Do(what string, nr int, args ...any) { b.call(what, nr, args) }
 
 // Try makes a system call that may fail with one errno, or with [AnyError].
 func (b *Builder) Try(what string, allow unix.Errno, nr int, args ...any) {
-	b.Add(Call{Label: what, Nr: uintptr(nr), Args: args, Allow: allow, Log: b.log})
+	b.call(what, nr, args)[opAllow] = uint64(allow)
+}
+
+// Want makes a system call of which only one result is right; it fails with EPERM on
+// another one.
+func (b *Builder) Want(what string, result uintptr, nr int, args ...any) {
+	b.call(what, nr, args)[opWant] = uint64(result) + 1
 }
 
 // Get makes a system call that returns a descriptor, which is kept until [Builder.Close].
 func (b *Builder) Get(what string, nr int, args ...any) Reg {
 	r := b.reg()
-	b.Add(Call{Label: what, Nr: uintptr(nr), Args: args, Keep: r, Log: b.log})
+	b.Again(r, what, nr, args...)
 	return r
 }
 
 // Again makes a system call whose result is kept in r, in place of what was there.
 func (b *Builder) Again(r Reg, what string, nr int, args ...any) {
-	b.Add(Call{Label: what, Nr: uintptr(nr), Args: args, Keep: r, Log: b.log})
+	b.call(what, nr, args)[opKeep] = uint64(r)
 }
 
 // Close closes a kept descriptor.
 func (b *Builder) Close(r Reg) {
 	b.Try("close a descriptor", AnyError, unix.SYS_CLOSE, r)
-	b.free = append(b.free, r)
+	b.Forget(r)
 }
 
 // Forget gives up a kept result that is no descriptor.
@@ -61,27 +151,55 @@ func (b *Builder) Log(r Reg) { b.log = r }
 // The descriptor stays kept.
 func (b *Builder) If(what string, allow unix.Errno, then func(r Reg), otherwise func(), nr int, args ...any) {
 	r := b.reg()
-	at := len(b.ops)
-	b.Add(nil) // the call: its skips are known when the blocks are written
+	i := b.place()
+	w := b.call(what, nr, args)
+	w[opKeep], w[opAllow] = uint64(r), uint64(allow)
 	if then != nil {
 		then(r)
 	}
-	call := Call{Label: what, Nr: uintptr(nr), Args: args, Keep: r, Allow: allow, Log: b.log}
-	call.onErr = len(b.ops) - at - 1
 	if otherwise != nil {
-		out := len(b.ops)
-		b.Add(nil) // a jump from the end of then
-		call.onErr++
+		out := b.place()
+		b.op(kindJump, what)
+		b.at(i)[opOnErr] = uint64(b.place() - i - 1)
 		otherwise()
-		b.ops[out] = jump{len(b.ops) - out - 1}
+		b.at(out)[opOnOK] = uint64(b.place() - out - 1)
+	} else {
+		b.at(i)[opOnErr] = uint64(b.place() - i - 1)
 	}
-	b.ops[at] = call
 }
 
 // Check compares two words under mask, and fails with fail if they differ. An operand
 // is a Field, a Reg or a number.
 func (b *Builder) Check(what string, x, y any, mask uintptr, fail unix.Errno) {
-	b.Add(check{what, x, y, mask, fail})
+	w := b.op(kindCheck, what)
+	b.arg(w, 0, x)
+	b.arg(w, 1, y)
+	w[opArgs+2], w[opAllow] = uint64(mask), uint64(fail)
+}
+
+// IfDiffer compares two words, each a Field, a Reg or a number; then is written for
+// their being different.
+func (b *Builder) IfDiffer(what string, x, y any, then func()) {
+	b.Check(what, x, y, ^uintptr(0), 0)
+	i := b.place()
+	b.at(i - 1)[opOnErr] = 1 // different: past the jump
+	b.op(kindJump, what)
+	then()
+	b.at(i)[opOnOK] = uint64(b.place() - i - 1)
+}
+
+// EachBit makes a system call for each bit of mask, with [Bit] among its arguments. In
+// what, {} stands for the bit.
+func (b *Builder) EachBit(what string, mask uint64, nr int, args ...any) {
+	w := b.call(what, nr, args)
+	w[opKind], w[bitsMask] = kindBits, mask
+}
+
+// CheckEachBit is EachBit for calls that tell something about a bit: what they return
+// must be that bit of result, or they fail with EPERM.
+func (b *Builder) CheckEachBit(what string, mask, result uint64, nr int, args ...any) {
+	w := b.call(what, nr, args)
+	w[opKind], w[bitsMask], w[bitsWant], w[bitsChecked] = kindBits, mask, result, 1
 }
 
 // WriteFile writes data to an existing file in one write(2), as a file of proc or
@@ -93,15 +211,171 @@ func (b *Builder) WriteFile(path, data string) {
 	b.Close(fd)
 }
 
+// Movable has the calls that f writes be made as well after a later fork: see Fork.
+func (b *Builder) Movable(f func()) {
+	b.movable = true
+	f()
+	b.movable = false
+}
+
+// Fork forks. If the program has a fork already, into no new namespace, and only movable
+// calls came after it, that one is made to be this one, which saves a process: the
+// movable calls are then made in the new namespaces.
+func (b *Builder) Fork(what string, f Fork) {
+	if b.forked {
+		w := b.at(b.fork)
+		switch {
+		case b.fixed || w[forkFlags] != 0 || w[forkDeathsig] != 0:
+			b.err = fmt.Errorf("%s: a second fork in one program", what)
+			return
+		case f.Cleaner != nil && b.cleaner != nil && f.Cleaner[0] != b.cleaner[0]:
+			b.err = fmt.Errorf("%s: a waiter that cleans up for two tools", what)
+			return
+		case f.Flags != 0:
+			// The error, if it fails, is this one's.
+			w[opLabel], w[opTool] = b.text(what), b.text(b.Tool)
+		}
+	} else {
+		b.fork = b.place()
+		b.op(kindFork, what)
+		b.forked, b.fixed = true, false
+	}
+	w := b.at(b.fork)
+	w[forkFlags], w[forkDeathsig] = uint64(f.Flags), uint64(f.Deathsig)
+	if f.InitFollows {
+		w[forkInitFollows] = 1
+	}
+	for _, dir := range f.Remove {
+		b.after = append(b.after, make([]uint64, opWords)...)
+		a := b.after[len(b.after)-opWords:]
+		a[opKind], a[opNr], a[opAllow] = kindCall, unix.SYS_UNLINKAT, uint64(unix.ENOENT)
+		for i, arg := range []any{unix.AT_FDCWD, dir, unix.AT_REMOVEDIR} {
+			b.arg(a, i, arg)
+		}
+	}
+	w = b.at(b.fork)
+	w[forkAfterLen] = uint64(len(b.after) / opWords)
+	if f.Cleaner == nil {
+		return
+	}
+	if b.cleaner == nil {
+		b.cleaner = slices.Clone(f.Cleaner)
+	} else {
+		b.cleaner = append(b.cleaner, f.Cleaner[1:]...)
+	}
+	head := afterVar + letters(uint64(unix.Getpid())) + ":"
+	w[forkEnv] = b.room(head + "aaaaaaaa:" + strings.Join(b.cleaner, wordSep))
+	w[forkStatus] = w[forkEnv] + uint64(len(head))
+	w[forkExe] = b.text(selfExe)
+}
+
+// Init forks the first process of a pid namespace: the parent stays as its init, which
+// reaps, passes signals on, and ends when its child does.
+func (b *Builder) Init(what string) { b.op(kindInit, what) }
+
+// Exec runs the payload without starting the Go runtime: the words of this process from
+// index on (0 is the program's name), at the first of paths that can be executed.
+func (b *Builder) Exec(what string, paths []string, index int) {
+	w := b.op(kindExec, what)
+	w[opArgs], w[opArgs+1] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(index)
+}
+
+// arg encodes argument i of an operation.
+func (b *Builder) arg(w []uint64, i int, a any) {
+	bit := uint64(1) << i
+	switch v := a.(type) {
+	case int:
+		w[opArgs+i] = uint64(v)
+	case uint:
+		w[opArgs+i] = uint64(v)
+	case uintptr:
+		w[opArgs+i] = uint64(v)
+	case Reg:
+		w[opArgs+i] = uint64(v)
+		w[opReg] |= bit
+	case string:
+		w[opArgs+i] = b.text(v)
+		w[opPtr] |= bit
+	case []byte:
+		w[opArgs+i] = b.structure(v)
+		w[opPtr] |= bit
+	case *Buffer:
+		w[opArgs+i] = b.buffer(v)
+		w[opPtr] |= bit
+	case Field:
+		w[opArgs+i] = b.buffer(v.Buffer) + uint64(v.Offset)
+		w[opPtr] |= bit
+	case Load:
+		w[opArgs+i] = b.buffer(v.Buffer) + uint64(v.Offset)
+		w[opPtr] |= bit
+		w[opReg] |= bit
+	default:
+		b.err = fmt.Errorf("an argument of type %T cannot be encoded", a)
+	}
+}
+
+// text places a string that is only read, once for all its uses.
+func (b *Builder) text(s string) uint64 {
+	off, ok := b.texts[s]
+	if !ok {
+		if strings.Contains(s, "\x00") {
+			b.err = fmt.Errorf("%q: a NUL in a word: %w", s, unix.EINVAL)
+		}
+		off = uint64(len(b.blob))
+		b.blob = append(append(b.blob, s...), 0)
+		if b.texts == nil {
+			b.texts = map[string]uint64{}
+		}
+		b.texts[s] = off
+	}
+	return off
+}
+
+// structure places what the kernel reads as a structure, once for all its uses, on a
+// word's boundary.
+func (b *Builder) structure(s []byte) uint64 {
+	key := "\x00" + string(s) // no text's key
+	off, ok := b.texts[key]
+	if !ok {
+		off = b.room(string(s))
+		b.texts[key] = off
+	}
+	return off
+}
+
+// buffer returns the offset of the room that every use of buf shares.
+func (b *Builder) buffer(buf *Buffer) uint64 {
+	off, ok := b.buffers[buf]
+	if !ok {
+		off = b.room(string(make([]byte, buf.Size)))
+		if b.buffers == nil {
+			b.buffers = map[*Buffer]uint64{}
+		}
+		b.buffers[buf] = off
+	}
+	return off
+}
+
+// room places bytes that may be written to, on a word's boundary.
+func (b *Builder) room(s string) uint64 {
+	for len(b.blob)%8 != 0 {
+		b.blob = append(b.blob, 0)
+	}
+	off := uint64(len(b.blob))
+	b.blob = append(append(b.blob, s...), 0)
+	return off
+}
+
 func (b *Builder) reg() Reg {
 	if n := len(b.free); n > 0 {
 		r := b.free[n-1]
 		b.free = b.free[:n-1]
 		return r
 	}
-	b.top++
-	if b.top >= maxRegs {
-		panic("entry: a program keeps too many descriptors at once")
+	if b.top+1 == maxRegs {
+		b.err = fmt.Errorf("a program that keeps more than %d descriptors at once: %w", maxRegs-1, unix.EMFILE)
+		return b.top
 	}
+	b.top++
 	return b.top
 }

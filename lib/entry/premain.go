@@ -83,7 +83,7 @@ func premain() {
 	}
 	if decode() {
 		rec.resumed = true
-		rec.failed, rec.errno = run(unsafe.Pointer(&program), 0, program[hdrMain])
+		rec.failed, rec.errno = run(unsafe.Pointer(&program), program[hdrMain])
 	}
 	tuneRuntime()
 	pin()
@@ -242,76 +242,46 @@ func hasProgram(s unsafe.Pointer) bool {
 	return true
 }
 
-// The encoded program: a header, the operations, then the strings they point to. An
-// address inside it is an offset from its start.
-const (
-	magic = 0x31766172_70737473
-
-	hdrMagic = 0 // words of the header
-	hdrPid   = 1
-	hdrMain  = 2 // operations from the first to this one are the program; the rest are waiters' clean-up
-	hdrOps   = 3
-	hdrState = 4 // offset and length of the caller's state
-	hdrLen   = 5
-	hdrWords = 8
-
-	opWords = 16
-	opKind  = 0 // words of an operation
-	opNr    = 1
-	opArgs  = 2 // six of them
-	opPtr   = 8 // bit i: argument i is an offset
-	opReg   = 9 // bit i: argument i is the number of a register
-	opKeep  = 10
-	opAllow = 11 // an errno that is no failure; of a check, the errno that it fails with
-	opLabel = 12 // offset of the text that names the operation in an error
-	opOnOK  = 13 // operations to skip: after success, after an allowed error
-	opOnErr = 14
-	opLog   = 15 // register of a descriptor to read the kernel's explanation from
-
-	forkInitFollows = opNr // not 0: an init will stand between waiter and payload
-	forkFlags       = opArgs
-	forkDeathsig    = opArgs + 1
-	forkAfter       = opArgs + 2 // the waiter's operations: index of the first, and how many
-	forkAfterLen    = opArgs + 3
-	forkEnv         = opArgs + 4 // the cleaner's environment, and where in it the status goes
-	forkStatus      = opArgs + 5
-	forkExe         = 13
-)
-
 // regs are the kept results: descriptors, mostly.
 var regs [maxRegs]uintptr
 
-// run carries out operations first to end. It returns end and 0, or the operation
+// run carries out the operations of a program. It returns end and 0, or the operation
 // that failed and its errno. In a parent made by a fork operation it does not return.
 //
 //go:nosplit
 //go:norace
-func run(base unsafe.Pointer, first, end uint64) (failed, errno uint64) {
-	for i := first; i < end; i++ {
+func run(base unsafe.Pointer, end uint64) (failed, errno uint64) {
+	for i := uint64(0); i < end; i++ {
 		op := unsafe.Add(base, 8*(hdrWords+uintptr(i)*opWords))
 		var r uintptr
 		switch word(op, opKind) {
-		case uintptr(kindCall):
+		case kindCall:
 			r = call(base, op)
+			if want := word(op, opWant); want != 0 && !isErr(r) && r != want-1 {
+				r = failure(uintptr(unix.EPERM))
+			}
 			if !isErr(r) {
 				i += uint64(word(op, opOnOK))
 			} else if allow := word(op, opAllow); allow == -r || allow == uintptr(AnyError) {
 				i += uint64(word(op, opOnErr))
 				continue
 			}
-		case uintptr(kindJump):
+		case kindBits:
+			r = eachBit(base, op)
+		case kindJump:
 			i += uint64(word(op, opOnOK))
-		case uintptr(kindCheck):
+		case kindCheck:
 			mask := word(op, opArgs+2)
 			if operand(base, op, 0)&mask != operand(base, op, 1)&mask {
 				r = -word(op, opAllow)
+				i += uint64(word(op, opOnErr))
 			}
-		case uintptr(kindFork):
+		case kindFork:
 			r = fork(base, op)
-		case uintptr(kindInit):
+		case kindInit:
 			r = forkInit()
-		case uintptr(kindExec):
-			r = execList(unsafe.Add(base, word(op, opArgs)), word(op, opArgs+1))
+		case kindExec:
+			r = execList(at(base, word(op, opArgs)), word(op, opArgs+1))
 		}
 		if isErr(r) {
 			return i, uint64(-r)
@@ -326,7 +296,7 @@ func run(base unsafe.Pointer, first, end uint64) (failed, errno uint64) {
 //go:norace
 func operand(base, op unsafe.Pointer, n uintptr) uintptr {
 	if word(op, opPtr)&(1<<n) != 0 {
-		return *(*uintptr)(unsafe.Add(base, word(op, opArgs+n)))
+		return *(*uintptr)(at(base, word(op, opArgs+n)))
 	}
 	return arg(base, op, n)
 }
@@ -343,9 +313,38 @@ func call(base, op unsafe.Pointer) uintptr {
 	return r
 }
 
+// eachBit makes a call for each bit of a mask, with the bit's number as an argument.
+//
+//go:nosplit
+//go:norace
+func eachBit(base, op unsafe.Pointer) uintptr {
+	for n := uintptr(0); n < 64; n++ {
+		if word(op, bitsMask)>>n&1 == 0 {
+			continue
+		}
+		*reg(uintptr(Bit)) = n
+		r := call(base, op)
+		if !isErr(r) && word(op, bitsChecked) != 0 && r != word(op, bitsWant)>>n&1 {
+			r = failure(uintptr(unix.EPERM))
+		}
+		if isErr(r) {
+			return r
+		}
+	}
+	return 0
+}
+
 //go:nosplit
 //go:norace
 func reg(n uintptr) *uintptr { return (*uintptr)(unsafe.Add(unsafe.Pointer(&regs), 8*n)) }
+
+// at is the address of the string or structure at an offset.
+//
+//go:nosplit
+//go:norace
+func at(base unsafe.Pointer, off uintptr) unsafe.Pointer {
+	return unsafe.Add(base, *(*uintptr)(unsafe.Add(base, 8*hdrBlob))+off)
+}
 
 //go:nosplit
 //go:norace
@@ -354,11 +353,14 @@ func word(op unsafe.Pointer, n uintptr) uintptr { return *(*uintptr)(unsafe.Add(
 //go:nosplit
 //go:norace
 func arg(base, op unsafe.Pointer, n uintptr) uintptr {
-	v := word(op, opArgs+n)
+	v, bit := word(op, opArgs+n), uintptr(1)<<n
+	ptr, isReg := word(op, opPtr)&bit != 0, word(op, opReg)&bit != 0
 	switch {
-	case word(op, opPtr)&(1<<n) != 0:
-		return uintptr(unsafe.Add(base, v))
-	case word(op, opReg)&(1<<n) != 0:
+	case ptr && isReg:
+		return uintptr(*(*uint32)(at(base, v)))
+	case ptr:
+		return uintptr(at(base, v))
+	case isReg:
 		return *reg(v)
 	}
 	return v
@@ -544,11 +546,11 @@ func cleanUp(base, op unsafe.Pointer, status int32) {
 	}
 	// The wait status, as eight letters, goes where encode left room for it.
 	for i := uintptr(0); i < 8; i++ {
-		*(*byte)(unsafe.Add(base, word(op, forkStatus)+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
+		*(*byte)(at(base, word(op, forkStatus)+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
 	}
-	scratch.info[0], scratch.info[1] = uint64(uintptr(unsafe.Add(base, word(op, forkEnv)))), 0
+	scratch.info[0], scratch.info[1] = uint64(uintptr(at(base, word(op, forkEnv)))), 0
 	stopBeingParent()
-	sys(unix.SYS_EXECVE, uintptr(unsafe.Add(base, word(op, forkExe))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
+	sys(unix.SYS_EXECVE, uintptr(at(base, word(op, forkExe))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
 }
 
 // initLoop is the init of a pid namespace: it reaps every orphan, passes signals on,
@@ -594,12 +596,12 @@ func initLoop(child uintptr) {
 func execList(list unsafe.Pointer, index uintptr) uintptr {
 	argv := uintptr(unsafe.Add(stack0, 8*(1+index)))
 	env := uintptr(unsafe.Add(envp(), 8*rec.strings))
-	worst := errno(uintptr(unix.ENOENT))
+	worst := failure(uintptr(unix.ENOENT))
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
 		r := sys(unix.SYS_EXECVE, uintptr(p), argv, env, 0, 0, 0)
 		switch r {
-		case errno(uintptr(unix.ENOENT)), errno(uintptr(unix.ENOTDIR)):
-		case errno(uintptr(unix.EACCES)):
+		case failure(uintptr(unix.ENOENT)), failure(uintptr(unix.ENOTDIR)):
+		case failure(uintptr(unix.EACCES)):
 			worst = r
 		default:
 			return r
@@ -613,7 +615,7 @@ func execList(list unsafe.Pointer, index uintptr) uintptr {
 
 //go:nosplit
 //go:norace
-func errno(n uintptr) uintptr { return -n }
+func failure(n uintptr) uintptr { return -n }
 
 // die ends the process as a wait status says another one ended (wait(2)).
 //

@@ -5,139 +5,54 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Program is a list of system calls as data: made by a Go program, carried out
-// either in place ([Program.Run]) or by premain, in the same process started afresh
-// ([Program.Start]).
-type Program struct {
-	Ops []Op
-}
+// The encoded program: a header, the operations, then the strings they point to, by
+// offsets from where the strings begin.
+const (
+	magic = 0x32766172_70737473
 
-// Op is one operation of a program: a [Call], a [Fork], an [Init] or an [Exec], or what
-// a [Builder] makes of a condition.
-type Op interface {
-	// label names the operation in an error and in a description.
-	label() string
-	encode(e *encoder, w []uint64)
-}
+	hdrMagic = 0 // words of the header
+	hdrPid   = 1
+	hdrMain  = 2 // how many operations are the program; those behind are waiters' clean-up
+	hdrBlob  = 3 // where the strings begin
+	hdrState = 4 // offset and length of the caller's state
+	hdrLen   = 5
+	hdrWords = 6
 
-// A Call is one system call. Make it with a [Builder].
-type Call struct {
-	// Label says what is done, as an error would: "mount proc on /proc".
-	Label string
-	Nr    uintptr
-	// Args are the arguments: an int, a uintptr or a uint as it is, a string as a
-	// pointer to its bytes and a NUL, a []byte as a pointer to the bytes, a Reg as the
-	// result kept there, a *Buffer as a pointer to room that calls can share.
-	Args []any
-	// Keep is where to keep the result, 0 for nowhere.
-	Keep Reg
-	// Allow is an errno that counts as success, 0 for none, AnyError for all.
-	Allow unix.Errno
-	// Movable tells that the call may as well be made after a later Fork: see [Merge].
-	Movable bool
-	// Log is the descriptor of a file system context: if the call fails, the kernel's
-	// explanation is read from it.
-	Log Reg
+	opWords = 18
+	opKind  = 0 // words of an operation
+	opNr    = 1
+	opArgs  = 2 // six of them
+	opPtr   = 8 // bit i: argument i is an offset; with opReg's bit as well, the 32 bits there
+	opReg   = 9 // bit i: argument i is the number of a register
+	opKeep  = 10
+	opAllow = 11 // an errno that is no failure; of a check, the errno that it fails with
+	opLabel = 12 // offsets of the texts that name the operation and its tool in an error
+	opTool  = 13
+	opOnOK  = 14 // operations to skip: after success, after an allowed error
+	opOnErr = 15
+	opLog   = 16 // register of a descriptor to read the kernel's explanation from
+	opWant  = 17 // the only result that is right, plus 1; 0 for any
 
-	onOK, onErr int // operations to skip
-}
+	bitsMask    = opAllow // for which bits, and what each call must return if checked
+	bitsWant    = opOnErr
+	bitsChecked = opWant
 
-// A Reg names a kept result: a descriptor, mostly.
-type Reg int
-
-const maxRegs = 64
-
-// AnyError stands for every errno, as what a Call allows.
-const AnyError = unix.Errno(0xffff)
-
-// A Buffer is room of Size bytes that system calls write to, and checks read.
-type Buffer struct{ Size int }
-
-// A Field is the word at an offset of a buffer, a multiple of 8, for a check.
-type Field struct {
-	Buffer *Buffer
-	Offset int
-}
-
-// jump skips operations; check compares two words.
-type jump struct{ skip int }
-
-type check struct {
-	what string
-	a, b any // a Field, a Reg or a number
-	mask uintptr
-	fail unix.Errno
-}
-
-// A Fork clones the process. The parent stays behind as a waiter: it never starts the
-// Go runtime, holds no descriptor but standard error, passes signals on, and ends as
-// its child ended, by the same exit code or the same signal. The child goes on.
-type Fork struct {
-	Label string
-	// Flags are clone(2)'s CLONE_NEW flags.
-	Flags uintptr
-	// Deathsig is sent to the child when the waiter dies, 0 for none.
-	Deathsig unix.Signal
-	// InitFollows tells the waiter that an [Init] comes later in the program.
-	InitFollows bool
-	// After are the calls the waiter makes when the child has ended.
-	After []Call
-	// Cleaner, where one of After fails, names the tool that takes over in a new
-	// start of this program, with these words: see [Resume].
-	Cleaner []string
-}
-
-// An Init forks the first process of a pid namespace: the parent stays as its init,
-// which reaps, passes signals on, and ends when its child does.
-type Init struct{ Label string }
-
-// An Exec runs the payload without starting the Go runtime: the words of this process
-// from Index on (0 is the program's name), at the first of Paths that can be executed.
-type Exec struct {
-	Label string
-	Paths []string
-	Index int
-}
-
-// Merge joins two forks into one where that changes nothing but the number of
-// processes: a Fork into no new namespace, then only movable calls, then another Fork.
-// The movable calls are made after the fork that is left.
-func Merge(ops []Op) []Op {
-	for i, op := range ops {
-		outer, ok := op.(Fork)
-		if !ok || outer.Flags != 0 || outer.Deathsig != 0 {
-			continue
-		}
-		for j := i + 1; j < len(ops); j++ {
-			if c, ok := ops[j].(Call); ok && c.Movable {
-				continue
-			}
-			inner, ok := ops[j].(Fork)
-			if !ok {
-				break
-			}
-			inner.After = append(slices.Clip(outer.After), inner.After...)
-			if inner.Cleaner == nil {
-				inner.Cleaner = outer.Cleaner
-			} else if outer.Cleaner != nil {
-				if inner.Cleaner[0] != outer.Cleaner[0] {
-					break // two tools' clean-ups: two waiters
-				}
-				inner.Cleaner = append(slices.Clip(outer.Cleaner), inner.Cleaner[1:]...)
-			}
-			merged := append(append([]Op{}, ops[:i]...), inner)
-			merged = append(merged, ops[i+1:j]...)
-			return Merge(append(merged, ops[j+1:]...))
-		}
-	}
-	return ops
-}
+	forkInitFollows = opNr // not 0: an init will stand between waiter and payload
+	forkFlags       = opArgs
+	forkDeathsig    = opArgs + 1
+	forkAfter       = opArgs + 2 // the waiter's operations: index of the first, and how many
+	forkAfterLen    = opArgs + 3
+	forkEnv         = opArgs + 4 // the cleaner's environment, and where in it the status goes
+	forkStatus      = opArgs + 5
+	forkExe         = opOnOK
+)
 
 const (
 	kindCall = iota + 1
@@ -146,190 +61,38 @@ const (
 	kindExec
 	kindJump
 	kindCheck
+	kindBits
 )
 
-func (c Call) label() string { return c.Label }
-func (f Fork) label() string { return f.Label }
-func (i Init) label() string { return i.Label }
-func (x Exec) label() string { return x.Label }
-
-func (jump) label() string    { return "" }
-func (c check) label() string { return c.what }
-
-// Describe returns the operation's label.
-func Describe(op Op) string { return op.label() }
-
-// encoder lays a program out in words, and the strings behind them.
-type encoder struct {
-	words   []uint64
-	blob    []byte
-	ops     int // operations placed so far, those of waiters included
-	blobOff int
-	texts   map[string]uint64
-	buffers map[*Buffer]uint64
-	err     error
-}
-
-// text places a string that is only read, once for all its uses.
-func (e *encoder) text(s string) uint64 {
-	off, ok := e.texts[s]
-	if !ok {
-		off = uint64(e.blobOff + len(e.blob))
-		e.blob = append(append(e.blob, s...), 0)
-		e.texts[s] = off
+// encode puts the program together: what premain decodes, and run carries out.
+func (b *Builder) encode(state string) ([]uint64, error) {
+	stateAt := b.text(state)
+	for len(b.blob)%8 != 0 {
+		b.blob = append(b.blob, 0)
 	}
-	return off
-}
-
-// aligned is text for structures, which the kernel reads and never writes: each of
-// them once, on a word's boundary.
-func (e *encoder) aligned(s string) uint64 {
-	key := "\x00" + s // no string's key: a string argument has no NUL
-	off, ok := e.texts[key]
-	if !ok {
-		off = e.bytes(s)
-		e.texts[key] = off
+	size := hdrWords + len(b.ops) + len(b.after)
+	all := make([]uint64, size+len(b.blob)/8)
+	all[hdrMagic], all[hdrPid], all[hdrBlob] = magic, uint64(unix.Getpid()), uint64(8*size)
+	all[hdrMain] = uint64(len(b.ops) / opWords)
+	all[hdrState], all[hdrLen] = stateAt, uint64(len(state))
+	copy(all[hdrWords:], b.ops)
+	copy(all[hdrWords+len(b.ops):], b.after)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&all[size])), len(b.blob)), b.blob)
+	if b.forked {
+		all[hdrWords+b.fork*opWords+forkAfter] = all[hdrMain] // the waiter's operations stand behind the program
 	}
-	return off
-}
-
-// bytes places room that may be written to.
-func (e *encoder) bytes(b string) uint64 {
-	for len(e.blob)%8 != 0 { // structures among the arguments want alignment
-		e.blob = append(e.blob, 0)
+	if b.err == nil && 8*len(all) > maxProgram {
+		b.err = fmt.Errorf("a chain of %d system calls: %w", all[hdrMain], unix.E2BIG)
 	}
-	off := e.blobOff + len(e.blob)
-	e.blob = append(append(e.blob, b...), 0)
-	return uint64(off)
-}
-
-func (c Call) encode(e *encoder, w []uint64) {
-	w[opKind], w[opNr], w[opAllow] = kindCall, uint64(c.Nr), uint64(c.Allow)
-	w[opKeep], w[opLog] = uint64(c.Keep), uint64(c.Log)
-	w[opOnOK], w[opOnErr] = uint64(c.onOK), uint64(c.onErr)
-	for i, a := range c.Args {
-		e.arg(w, i, a)
-	}
-}
-
-func (e *encoder) arg(w []uint64, i int, a any) {
-	switch v := a.(type) {
-	case int:
-		w[opArgs+i] = uint64(v)
-	case uint:
-		w[opArgs+i] = uint64(v)
-	case uintptr:
-		w[opArgs+i] = uint64(v)
-	case Reg:
-		w[opArgs+i] = uint64(v)
-		w[opReg] |= 1 << i
-	case string:
-		w[opArgs+i] = e.text(v)
-		w[opPtr] |= 1 << i
-	case []byte:
-		w[opArgs+i] = e.aligned(string(v))
-		w[opPtr] |= 1 << i
-	case *Buffer:
-		w[opArgs+i] = e.buffer(v)
-		w[opPtr] |= 1 << i
-	case Field:
-		w[opArgs+i] = e.buffer(v.Buffer) + uint64(v.Offset)
-		w[opPtr] |= 1 << i
-	default:
-		e.err = fmt.Errorf("an argument of type %T cannot be encoded", a)
-	}
-}
-
-// buffer returns the offset of b's room, which every use of b shares.
-func (e *encoder) buffer(b *Buffer) uint64 {
-	if e.buffers == nil {
-		e.buffers = map[*Buffer]uint64{}
-	}
-	if _, ok := e.buffers[b]; !ok {
-		e.buffers[b] = e.bytes(string(make([]byte, b.Size)))
-	}
-	return e.buffers[b]
-}
-
-func (j jump) encode(_ *encoder, w []uint64) {
-	w[opKind], w[opOnOK] = kindJump, uint64(j.skip)
-}
-
-func (c check) encode(e *encoder, w []uint64) {
-	w[opKind], w[opAllow] = kindCheck, uint64(c.fail)
-	e.arg(w, 0, c.a)
-	e.arg(w, 1, c.b)
-	w[opArgs+2] = uint64(c.mask)
-}
-
-func (f Fork) encode(e *encoder, w []uint64) {
-	w[opKind], w[forkFlags], w[forkDeathsig] = kindFork, uint64(f.Flags), uint64(f.Deathsig)
-	if f.InitFollows {
-		w[forkInitFollows] = 1
-	}
-	w[forkAfter], w[forkAfterLen] = uint64(e.ops), uint64(len(f.After))
-	for _, c := range f.After {
-		e.place(c)
-	}
-	if f.Cleaner != nil {
-		head := fmt.Sprintf("%s%s:", afterVar, letters(uint64(unix.Getpid())))
-		w[forkEnv] = e.bytes(head + "aaaaaaaa:" + strings.Join(f.Cleaner, "\x01"))
-		w[forkStatus] = w[forkEnv] + uint64(len(head))
-		w[forkExe] = e.bytes(selfExe)
-	}
-}
-
-func (i Init) encode(_ *encoder, w []uint64) { w[opKind] = kindInit }
-
-func (x Exec) encode(e *encoder, w []uint64) {
-	w[opKind], w[opArgs+1] = kindExec, uint64(x.Index)
-	w[opArgs] = e.bytes(strings.Join(x.Paths, "\x00") + "\x00")
-}
-
-// place encodes op into the next free slot.
-func (e *encoder) place(op Op) {
-	w := e.words[hdrWords+e.ops*opWords:][:opWords]
-	e.ops++
-	w[opLabel] = e.text(op.label())
-	op.encode(e, w)
-}
-
-func (p *Program) encode(state string) ([]uint64, error) {
-	n := len(p.Ops)
-	for _, op := range p.Ops {
-		if f, ok := op.(Fork); ok {
-			n += len(f.After)
-		}
-	}
-	size := hdrWords + n*opWords
-	e := &encoder{words: make([]uint64, size), blobOff: 8 * size, texts: map[string]uint64{}}
-	// The program itself must be consecutive, so waiters' operations come after it.
-	e.ops = len(p.Ops)
-	for i, op := range p.Ops {
-		w := e.words[hdrWords+i*opWords:][:opWords]
-		w[opLabel] = e.text(op.label())
-		op.encode(e, w)
-	}
-	e.words[hdrMagic], e.words[hdrPid] = magic, uint64(unix.Getpid())
-	e.words[hdrMain], e.words[hdrOps] = uint64(len(p.Ops)), uint64(n)
-	e.words[hdrState], e.words[hdrLen] = e.bytes(state), uint64(len(state))
-	for len(e.blob)%8 != 0 {
-		e.blob = append(e.blob, 0)
-	}
-	all := make([]uint64, size+len(e.blob)/8)
-	copy(all, e.words)
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&all[size])), len(e.blob)), e.blob)
-	if e.err == nil && 8*len(all) > maxProgram {
-		e.err = fmt.Errorf("a program of %d bytes: %w", 8*len(all), unix.E2BIG)
-	}
-	return all, e.err
+	return all, b.err
 }
 
 // An OpError is a failed operation.
 type OpError struct {
+	Tool  string // whose operation it was
 	Label string
 	Errno unix.Errno
-	// Exec tells that the operation was an [Exec]: the payload is at fault, not us.
+	// Exec tells that the operation was [Builder.Exec]: the payload is at fault, not us.
 	Exec bool
 	// Detail is the kernel's explanation, "" for none.
 	Detail string
@@ -344,40 +107,45 @@ func (e *OpError) Error() string {
 
 func (e *OpError) Unwrap() error { return e.Errno }
 
-// Run carries the program out in this process, now, on this thread; it may hold no
-// Fork, Init or Exec. The error is an *OpError.
-func (p *Program) Run() error {
-	for _, op := range p.Ops {
-		switch op.(type) {
-		case Fork, Init, Exec:
-			return fmt.Errorf("%s: %T wants Start", op.label(), op)
-		}
-	}
-	words, err := p.encode("")
+// Run carries the program out in this process, now, on this thread, and empties the
+// builder; the program may hold no Fork, Init or Exec. A failed operation is an *OpError.
+func (b *Builder) Run() error {
+	words, err := b.encode("")
 	if err != nil {
 		return err
 	}
-	failed, errno := run(unsafe.Pointer(&words[0]), 0, uint64(len(p.Ops)))
-	runtime.KeepAlive(words)
+	failed, errno := run(unsafe.Pointer(&words[0]), words[hdrMain])
+	*b = Builder{}
 	if errno != 0 {
-		return opError(unsafe.Pointer(&words[0]), failed, errno)
+		err = opError(unsafe.Pointer(&words[0]), failed, errno)
 	}
-	return nil
+	runtime.KeepAlive(words)
+	return err
 }
 
 // Value returns the result that the program last run in this process kept in r.
 func Value(r Reg) int { return int(regs[r]) }
 
+// BitName names the bits of [Builder.EachBit] in errors. The one package that uses those
+// sets it to something better than a number.
+var BitName = strconv.Itoa
+
 // opError describes the failed operation of a program.
 func opError(base unsafe.Pointer, failed, errno uint64) *OpError {
 	op := unsafe.Add(base, 8*(hdrWords+uintptr(failed)*opWords))
 	e := &OpError{
-		Label: text(unsafe.Add(base, word(op, opLabel))),
+		Tool:  text(at(base, word(op, opTool))),
+		Label: text(at(base, word(op, opLabel))),
 		Errno: unix.Errno(errno),
 		Exec:  word(op, opKind) == kindExec,
 	}
-	if l := word(op, opLog); l != 0 {
-		e.Detail = kernelLog(int(regs[l]))
+	switch word(op, opKind) {
+	case kindBits:
+		e.Label = strings.Replace(e.Label, "{}", BitName(int(regs[Bit])), 1)
+	case kindCall:
+		if l := word(op, opLog); l != 0 {
+			e.Detail = kernelLog(int(regs[l]))
+		}
 	}
 	return e
 }
@@ -405,8 +173,8 @@ func kernelLog(fd int) string {
 // premain carry the program out before the runtime begins; then main finds state in
 // [Resumed]. Descriptors without close-on-exec are kept, for the program to use.
 // Start returns only on error.
-func (p *Program) Start(state string) error {
-	words, err := p.encode(state)
+func (b *Builder) Start(state string) error {
+	words, err := b.encode(state)
 	if err != nil {
 		return err
 	}
@@ -416,9 +184,9 @@ func (p *Program) Start(state string) error {
 	for raw := range slices.Chunk(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words)), chunk) {
 		text := make([]byte, len(programVar)+2*len(raw))
 		copy(text, programVar)
-		for i, b := range raw {
-			text[len(programVar)+2*i] = 'a' + b>>4
-			text[len(programVar)+2*i+1] = 'a' + b&15
+		for i, c := range raw {
+			text[len(programVar)+2*i] = 'a' + c>>4
+			text[len(programVar)+2*i+1] = 'a' + c&15
 		}
 		env = append(env, unsafe.String(&text[0], len(text)))
 	}
@@ -442,6 +210,7 @@ type Resume struct {
 const (
 	afterVar = "STAVES_AFTER="
 	selfExe  = "/proc/self/exe"
+	wordSep  = "\x01" // between a cleaner's words
 )
 
 // Resumed returns what an earlier life of this process left, nil in a first life.
@@ -451,7 +220,8 @@ func Resumed() *Resume {
 	}
 	if rec.resumed {
 		base := unsafe.Pointer(&program)
-		r := &Resume{State: string(unsafe.Slice((*byte)(unsafe.Add(base, program[hdrState])), program[hdrLen])), Forked: rec.forked}
+		state := unsafe.Slice((*byte)(at(base, uintptr(program[hdrState]))), program[hdrLen])
+		r := &Resume{State: string(state), Forked: rec.forked}
 		if rec.errno != 0 {
 			r.Err = opError(base, rec.failed, rec.errno)
 		}
@@ -469,7 +239,7 @@ func Resumed() *Resume {
 	for _, c := range []byte(f[1]) {
 		status = status<<4 | uint32(c-'a')&15
 	}
-	return &Resume{Cleaner: strings.Split(f[2], "\x01"), Status: unix.WaitStatus(status)}
+	return &Resume{Cleaner: strings.Split(f[2], wordSep), Status: unix.WaitStatus(status)}
 }
 
 // letters is n in hexadecimal with the digits a to p.

@@ -32,7 +32,7 @@ func Here(target string, make func(b *entry.Builder) entry.Reg) error {
 	var b entry.Builder
 	OwnNamespace(&b)
 	reg := make(&b)
-	if err := (&entry.Program{Ops: b.Ops()}).Run(); err != nil {
+	if err := b.Run(); err != nil {
 		return err
 	}
 	fd := entry.Value(reg)

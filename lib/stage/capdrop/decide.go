@@ -44,7 +44,10 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	if ids != nil {
 		want.UID = [3]uint32{ids.UID, ids.UID, ids.UID}
 		want.GID = [3]uint32{ids.GID, ids.GID, ids.GID}
-		want.Groups = ids.Groups
+		var err error
+		if want.Groups, err = ids.Reach(now); err != nil {
+			return nil, err
+		}
 	}
 	keep := asked & held
 	want.Inheritable, want.Ambient = 0, 0

@@ -7,84 +7,120 @@ import (
 
 	"staves/lib/caps"
 	"staves/lib/chain"
+	"staves/lib/entry"
 )
 
 // Steps: the order is the kernel's. The bounding set goes first, while CAP_SETPCAP is
 // there; the user before the capabilities, since a change of user clears what was
 // ambient; permitted before the execve, or no_new_privs would let a file with
 // capabilities have what is still permitted.
-func (s *stage) Steps(_ *chain.Chain, link *chain.Link) []chain.Step {
+//
+// What is held now decides what can be kept. Mostly it is known before the chain begins;
+// where it is not, a step of Go looks it up when its time comes.
+func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	var now caps.State
 	var want *caps.State
-	do := func(f func() error) func(*chain.Run) error {
-		return func(*chain.Run) error { return f() }
-	}
-	steps := []chain.Step{{
-		Call: "capget(), prctl(PR_CAPBSET_READ)", Man: "capabilities(7)",
-		Why: "what is not held cannot be kept: better to fail before anything is dropped",
-		Do: do(func() (err error) {
-			if err = s.lookUp(link); err != nil {
-				return err
-			}
-			if now, err = caps.Read(); err != nil {
-				return err
-			}
-			want, err = s.decide(link, &now, s.ids)
+	var steps []chain.Step
+	look := func() (err error) {
+		if want != nil {
+			return nil
+		}
+		if now, err = s.now(c, link); err != nil {
 			return err
-		}),
-	}, {
-		Call: "prctl(PR_CAPBSET_DROP) all but " + s.describe(link), Man: "prctl(2)",
-		Why: "no program executed from here on can get the others back, not even as root",
-		Do: do(func() error {
-			if now.Effective != now.Permitted { // the steps from here on need what is permitted
-				if err := caps.SetThread(now.Permitted, now.Permitted, now.Inheritable); err != nil {
+		}
+		want, err = s.decide(link, &now, s.ids)
+		return err
+	}
+	do := func(call, why, man string, write func(b *entry.Builder)) {
+		step := chain.Raw(call, why, man, write)
+		step.Write = func(b *entry.Builder) error {
+			err := look()
+			if err == nil {
+				write(b)
+			}
+			return err
+		}
+		steps = append(steps, step)
+	}
+
+	if !s.foreseen(c, link) {
+		steps = append(steps, chain.Step{
+			Call: "capget(), prctl(PR_CAPBSET_READ)", Man: "capabilities(7)",
+			Why: "what is not held cannot be kept: better to fail before anything is dropped",
+			Do: func(*chain.Run) error {
+				if err := s.lookUp(link); err != nil {
 					return err
 				}
-				now.Effective = now.Permitted
-			}
-			return caps.DropBounding(now.Bounding &^ want.Bounding)
-		}),
-	}}
-	if link.Flags.Changed("user") {
-		steps = append(steps, chain.Step{
-			Call: "setgroups(), setresgid(), setresuid() to " + s.user, Man: "credentials(7)",
-			Why: "groups first, the user last, as each takes away the right to the one before",
-			Do: do(func() (err error) {
-				want.Groups, err = s.ids.Enter(&now, want.Ambient != 0)
-				return err
-			}),
+				return look()
+			},
 		})
 	}
-	steps = append(steps, chain.Step{
-		Call: "capset()", Man: "capset(2)",
-		Why: "permitted, effective and inheritable become exactly what is kept",
-		Do:  do(func() error { return caps.SetThread(want.Permitted, want.Effective, want.Inheritable) }),
-	}, chain.Step{
-		Call: "prctl(PR_CAP_AMBIENT)", Man: "capabilities(7)",
-		Why: "of what is permitted, an ordinary user's next program keeps the ambient part",
-		Do:  do(func() error { return caps.SetAmbient(want.Ambient) }),
+	do("prctl(PR_CAPBSET_DROP) all but "+s.describe(link), "no program executed from here on can get the others back, not even as root", "prctl(2)", func(b *entry.Builder) {
+		if now.Effective != now.Permitted { // the steps from here on need what is permitted
+			caps.SetThread(b, now.Permitted, now.Permitted, now.Inheritable)
+		}
+		caps.DropBounding(b, now.Bounding&^want.Bounding)
+	})
+	if link.Flags.Changed("user") {
+		do("setgroups(), setresgid(), setresuid() to "+s.user, "groups first, the user last, as each takes away the right to the one before", "credentials(7)", func(b *entry.Builder) {
+			ids := *s.ids
+			ids.Groups = want.Groups
+			ids.Enter(b, &now, want.Ambient != 0)
+		})
+	}
+	do("capset()", "permitted, effective and inheritable become exactly what is kept", "capset(2)", func(b *entry.Builder) {
+		caps.SetThread(b, want.Permitted, want.Effective, want.Inheritable)
+	})
+	do("prctl(PR_CAP_AMBIENT)", "of what is permitted, an ordinary user's next program keeps the ambient part", "capabilities(7)", func(b *entry.Builder) {
+		caps.SetAmbient(b, want.Ambient)
 	})
 	if s.noNewPrivs && !s.allowNewPrivs {
-		steps = append(steps, chain.Step{
-			Call: "prctl(PR_SET_NO_NEW_PRIVS, 1)", Man: "prctl(2)",
-			Why: "setuid bits and file capabilities do nothing from now on",
-			Do:  do(caps.NoNewPrivs),
-		})
+		do("prctl(PR_SET_NO_NEW_PRIVS, 1)", "setuid bits and file capabilities do nothing from now on", "prctl(2)", caps.NoNewPrivs)
 	}
-	return append(steps, chain.Step{
-		Call: "capget(), prctl(), getresuid(), getgroups()", Man: "capabilities(7)",
-		Why: "what was not dropped after all must not go unnoticed",
-		Do: do(func() error {
-			is, err := caps.Read()
-			if err != nil {
-				return err
+	const call, why, man = "capget(), prctl(PR_CAPBSET_READ), getresuid(), getgroups()", "what was not dropped after all must not go unnoticed", "capabilities(7)"
+	if s.foreseen(c, link) {
+		do(call, why, man, func(b *entry.Builder) {
+			caps.Verify(b, want)
+			if s.ids != nil {
+				caps.VerifyIDs(b, want)
 			}
-			if diff := is.Differs(want); diff != "" {
-				return errors.New("read back: " + diff)
-			}
-			return nil
-		}),
-	})
+		})
+		return steps
+	}
+	return append(steps, chain.Step{Call: call, Why: why, Man: man, Do: func(*chain.Run) error {
+		is, err := caps.Read()
+		if err != nil {
+			return err
+		}
+		if diff := is.Differs(want); diff != "" {
+			return errors.New("read back: " + diff)
+		}
+		return nil
+	}})
+}
+
+// foreseen tells whether the state that the steps begin from is known before the chain
+// begins. It is not after another change of privileges, nor where a name must be looked
+// up in a root to come, nor where ids change in a user namespace.
+func (s *stage) foreseen(c *chain.Chain, link *chain.Link) bool {
+	switch {
+	case c.Has(dropped, link):
+		return false
+	case link.Flags.Changed("user"):
+		return !c.Has(chain.Pivoted, link) && !c.InUserNS(link)
+	case c.Made(chain.UserNS, link):
+		return c.Has(chain.MappedRoot, link)
+	}
+	return true
+}
+
+// now is the state that the steps begin from.
+func (s *stage) now(c *chain.Chain, link *chain.Link) (caps.State, error) {
+	now, err := caps.Read()
+	if err == nil && s.foreseen(c, link) && c.Made(chain.UserNS, link) && !c.Past(chain.UserNS) {
+		now = now.Foresee()
+	}
+	return now, err
 }
 
 // describe is the set that was asked for, in the words of the options.

@@ -162,7 +162,7 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	mapRoot := func() {
 		if s.maps(c, link) {
 			raw("write /proc/self/uid_map", "without a map no id inside means anything outside", "user_namespaces(7)", func(b *entry.Builder) {
-				ns.MapRoot(b, c.Euid(link), unix.Getegid())
+				ns.MapRoot(b, c.Euid(link), c.Egid(link))
 			})
 		}
 	}
@@ -175,7 +175,7 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		early := flags &^ late
 		call := "clone(" + ns.Names(early) + ")"
 		raw(call, "the child starts in the new namespaces, the parent waits outside", "clone(2)", func(b *entry.Builder) {
-			b.Add(entry.Fork{Label: call, Flags: early, Deathsig: deathsig, InitFollows: init})
+			b.Fork(call, entry.Fork{Flags: early, Deathsig: deathsig, InitFollows: init})
 		})
 		mapRoot()
 		if late != 0 {
@@ -191,7 +191,7 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	}
 	if init {
 		raw("fork", "process 1 must reap orphans, and ignores signals it has no handler for", "pid_namespaces(7)", func(b *entry.Builder) {
-			b.Add(entry.Init{Label: "fork the payload from init"})
+			b.Init("fork from init")
 		})
 	}
 	if flags&unix.CLONE_NEWNS != 0 {

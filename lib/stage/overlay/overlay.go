@@ -164,20 +164,19 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		}
 		return []chain.Step{step}
 	}
-	step.Late = func(*chain.Run) ([]entry.Op, error) {
-		var b entry.Builder
+	step.Write = func(b *entry.Builder) error {
 		view, err := s.view(c, link)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		fd := view(&b)
+		fd := view(b)
 		if link.Operand == "" {
-			mount.AttachOverRoot(&b, "attach the overlay", fd)
+			mount.AttachOverRoot(b, "attach the overlay", fd)
 		} else {
-			mount.AttachPath(&b, "attach the overlay to "+link.Operand, fd, link.Operand)
+			mount.AttachPath(b, "attach the overlay to "+link.Operand, fd, link.Operand)
 		}
 		b.Close(fd)
-		return b.Ops(), nil
+		return nil
 	}
 	step.Left = func(st *chain.State) {
 		st.Root = mount.OverRoot

@@ -125,35 +125,29 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	if !c.Has(chain.MountNS, link) {
 		steps = append(steps, chain.OwnMounts(mount.OwnNamespace))
 	}
-	// The steps share descriptors, so they are written by one hand.
-	var b entry.Builder
-	root := &mount.Tree{}
-	do := func(call, why, man string, write func() error) {
-		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, NextLife: true, Late: func(*chain.Run) ([]entry.Op, error) {
-			err := write()
-			ops := b.Ops()
-			b.Reset()
-			return ops, err
-		}})
+	// In the next life, since descriptors of a running Go runtime must not be closed.
+	do := func(call, why, man string, write func(b *entry.Builder) error) {
+		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, NextLife: true, Write: write})
 	}
-	do("open the new root, a directory bound over /", "pivot_root wants a mount, not a directory", "pivot_root(2)", func() (err error) {
-		root.FD, err = s.newRoot(&b, c, link)
+	root := &mount.Tree{}
+	do("open the new root, a directory bound over /", "pivot_root wants a mount, not a directory", "pivot_root(2)", func(b *entry.Builder) (err error) {
+		root.FD, err = s.newRoot(b, c, link)
 		return err
 	})
 	if s.proc == "yes" || s.proc == "auto" && c.Has(chain.PidNS, link) {
-		do("mount proc on /proc, parts of it masked or read-only", "programs expect it, but whole it tells about and changes the machine", "proc(5)", func() error {
-			mount.Proc(&b, root)
+		do("mount proc on /proc, parts of it masked or read-only", "programs expect it, but whole it tells about and changes the machine", "proc(5)", func(b *entry.Builder) error {
+			mount.Proc(b, root)
 			return nil
 		})
 	}
 	if s.sys != "none" {
-		do("mount sysfs on /sys, read-only", "programs look there for CPUs and devices", "sysfs(5)", func() error {
-			mount.Sys(&b, root, s.sys == "auto")
+		do("mount sysfs on /sys, read-only", "programs look there for CPUs and devices", "sysfs(5)", func(b *entry.Builder) error {
+			mount.Sys(b, root, s.sys == "auto")
 			return nil
 		})
 	}
 	for _, arg := range s.bindArgs {
-		do("bind "+arg, "a directory of the host, for the program to use", "move_mount(2)", func() error {
+		do("bind "+arg, "a directory of the host, for the program to use", "move_mount(2)", func(b *entry.Builder) error {
 			d, err := parseBind(arg)
 			if err != nil {
 				return err
@@ -163,27 +157,27 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 				return chain.PathError("--bind: use", d.Source, err)
 			}
 			d.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
-			d.Place(&b, root, d.Copy(&b))
+			d.Place(b, root, d.Copy(b))
 			return nil
 		})
 	}
 	if s.readOnly {
-		do("make the root read-only", "what is mounted in it keeps its own state", "mount_setattr(2)", func() error {
-			mount.SetAttr(&b, "make the root read-only", root.FD, mount.ReadOnly, false)
+		do("make the root read-only", "what is mounted in it keeps its own state", "mount_setattr(2)", func(b *entry.Builder) error {
+			mount.SetAttr(b, "make the root read-only", root.FD, mount.ReadOnly, false)
 			return nil
 		})
 	}
-	do(`pivot_root(".", "."), umount2(".", MNT_DETACH)`, "a chroot can be left; a mount namespace without the old root cannot", "pivot_root(2)", func() error {
-		mount.Pivot(&b, root)
+	do(`pivot_root(".", "."), umount2(".", MNT_DETACH)`, "a chroot can be left; a mount namespace without the old root cannot", "pivot_root(2)", func(b *entry.Builder) error {
+		mount.Pivot(b, root)
 		return nil
 	})
 	steps[len(steps)-1].Left = func(st *chain.State) { st.Root, st.Net = "", "" }
-	do("close_range(3, ~0)", "a descriptor of a directory outside is a door", "close_range(2)", func() error {
-		mount.CloseDoors(&b, s.keepFD)
+	do("close_range(3, ~0)", "a descriptor of a directory outside is a door", "close_range(2)", func(b *entry.Builder) error {
+		mount.CloseDoors(b, s.keepFD)
 		return nil
 	})
-	do("chdir "+s.cwd, "the working directory must lie in the new root", "chdir(2)", func() error {
-		mount.Enter(&b, s.cwd)
+	do("chdir "+s.cwd, "the working directory must lie in the new root", "chdir(2)", func(b *entry.Builder) error {
+		mount.Enter(b, s.cwd)
 		return nil
 	})
 	return steps
