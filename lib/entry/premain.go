@@ -83,10 +83,29 @@ func premain() {
 	}
 	if decode() {
 		rec.resumed = true
+		nameProcess()
 		rec.failed, rec.errno = run(unsafe.Pointer(&program), program[hdrMain])
 	}
 	tuneRuntime()
 	pin()
+}
+
+// nameProcess gives the process the name that it was called by, in ps(1): the kernel
+// took that of /proc/self/exe.
+//
+//go:nosplit
+//go:norace
+func nameProcess() {
+	name := *(*unsafe.Pointer)(unsafe.Add(stack0, 8))
+	if name == nil {
+		return
+	}
+	for p := name; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
+		if *(*byte)(p) == '/' {
+			name = unsafe.Add(p, 1)
+		}
+	}
+	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(name), 0, 0, 0, 0)
 }
 
 // cpus holds a CPU mask; the kernel's longest has 8192 bits.
@@ -549,7 +568,7 @@ func cleanUp(base, op unsafe.Pointer, status int32) {
 		*(*byte)(at(base, word(op, forkStatus)+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
 	}
 	scratch.info[0], scratch.info[1] = uint64(uintptr(at(base, word(op, forkEnv)))), 0
-	stopBeingParent()
+	// Every signal stays blocked: a cleaner has little to do, and should get to do it.
 	sys(unix.SYS_EXECVE, uintptr(at(base, word(op, forkExe))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
 }
 
