@@ -16,7 +16,7 @@ import (
 // own. Both are set or used by entry_GOARCH.s.
 var (
 	stack0 unsafe.Pointer
-	tls0   [128]byte
+	tls0   [128]byte //lint:ignore U1000 entry_amd64.s uses it
 )
 
 // sys makes one system call and returns what the kernel returned: -4095 to -1 is an
@@ -61,6 +61,9 @@ var scratch struct {
 	slash [2]byte
 }
 
+// premain is where start, in entry_GOARCH.s, goes before the runtime.
+//
+//lint:ignore U1000 called from assembly
 //go:nosplit
 //go:norace
 func premain() {
@@ -363,7 +366,10 @@ func waiter(base, op unsafe.Pointer, child uintptr) {
 					if *(*int32)(shared()) != 0 {
 						status = *(*int32)(unsafe.Add(shared(), 4))
 					}
-					cleanUp(base, op, status)
+					if !cleanUp(base, op) {
+						stopBeingParent()
+						becomeCleaner(base, op, status)
+					}
 					die(status)
 				}
 				stopSelf()
@@ -384,27 +390,33 @@ func stopSelf() {
 	sys(unix.SYS_KILL, sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0), uintptr(unix.SIGSTOP), 0, 0, 0, 0)
 }
 
-// cleanUp carries out the waiter's own operations. When one fails, the process
-// becomes a Go program again, to do the work with patience: see [Fork.Cleaner].
+// cleanUp carries out the waiter's own operations. It tells whether there is nothing
+// left to do for a cleaner.
 //
 //go:nosplit
 //go:norace
-func cleanUp(base, op unsafe.Pointer, status int32) {
+func cleanUp(base, op unsafe.Pointer) bool {
 	clean := true
 	for i := uintptr(0); i < word(op, forkAfterLen); i++ {
 		after := unsafe.Add(base, 8*(hdrWords+(word(op, forkAfter)+i)*opWords))
 		r := call(base, after, 0)
 		clean = clean && (!isErr(r) || -r == word(after, opAllow))
 	}
-	if clean || word(op, forkEnv) == 0 {
-		return
-	}
+	return clean || word(op, forkEnv) == 0
+}
+
+// becomeCleaner makes a Go program of the waiter again, to clean up with patience: see
+// [Fork.Cleaner]. It returns only if that cannot be executed. (It stands apart from
+// cleanUp because arm64's frames would exceed what nosplit functions may nest to.)
+//
+//go:nosplit
+//go:norace
+func becomeCleaner(base, op unsafe.Pointer, status int32) {
 	// The wait status, as eight letters, goes where encode left room for it.
 	for i := uintptr(0); i < 8; i++ {
 		*(*byte)(unsafe.Add(base, word(op, forkStatus)+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
 	}
 	scratch.info[0], scratch.info[1] = uint64(uintptr(unsafe.Add(base, word(op, forkEnv)))), 0
-	stopBeingParent()
 	sys(unix.SYS_EXECVE, uintptr(unsafe.Add(base, word(op, forkExe))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
 }
 
