@@ -209,7 +209,7 @@ func (r *Run) execOp() (entry.Op, bool) {
 		return nil, false
 	}
 	name := r.Chain.Payload[0]
-	return entry.Exec{Label: r.tool + ": " + name, Paths: candidates(name), Index: r.Chain.PayloadIndex}, true
+	return entry.Exec{Label: r.tool + ": " + name, Paths: candidates(name), Index: r.Chain.PayloadIndex, Search: !strings.Contains(name, "/")}, true
 }
 
 // stageByPath tells whether the payload is a stage, executed by its path.

@@ -29,6 +29,8 @@
 package entry
 
 import (
+	"errors"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -66,7 +68,7 @@ func Blocked() uint64 { return rec.mask }
 // first. (os.Environ keeps only the first of two entries with one name.)
 func Environ() []string {
 	if !rec.ran {
-		return syscall.Environ()
+		return procEnviron()
 	}
 	p := envp()
 	if rec.resumed {
@@ -77,6 +79,32 @@ func Environ() []string {
 		env = append(env, unix.BytePtrToString(*(**byte)(p)))
 	}
 	return env
+}
+
+// procEnviron is the environment as the kernel shows it; where there is no /proc, as
+// the runtime does.
+func procEnviron() []string {
+	fd, err := unix.Open("/proc/self/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return syscall.Environ()
+	}
+	defer unix.Close(fd)
+	var all []byte
+	for buf := make([]byte, 64<<10); ; {
+		n, err := unix.Read(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return syscall.Environ()
+		}
+		if n == 0 {
+			break
+		}
+		all = append(all, buf[:n]...)
+	}
+	env := strings.Split(string(all), "\x00")
+	return env[:len(env)-1] // each ends in a NUL
 }
 
 // Secure tells whether the kernel started this process with more privilege than its

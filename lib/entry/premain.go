@@ -189,7 +189,7 @@ func run(base unsafe.Pointer, first, end uint64) (failed, errno uint64) {
 		case uintptr(kindInit):
 			r = forkInit()
 		case uintptr(kindExec):
-			r = execList(unsafe.Add(base, word(op, opArgs)), word(op, opArgs+1))
+			r = execList(unsafe.Add(base, word(op, opArgs)), word(op, opArgs+1), word(op, opArgs+2) != 0)
 		}
 		if isErr(r) && uint64(-r) != uint64(word(op, opAllow)) {
 			return i, uint64(-r)
@@ -460,7 +460,7 @@ func initLoop(child uintptr) {
 //
 //go:nosplit
 //go:norace
-func execList(list unsafe.Pointer, index uintptr) uintptr {
+func execList(list unsafe.Pointer, index uintptr, search bool) uintptr {
 	argv := uintptr(unsafe.Add(stack0, 8*(1+index)))
 	env := uintptr(unsafe.Add(envp(), 8)) // the first string is the program
 	worst := errno(uintptr(unix.ENOENT))
@@ -469,7 +469,9 @@ func execList(list unsafe.Pointer, index uintptr) uintptr {
 		switch r {
 		case errno(uintptr(unix.ENOENT)), errno(uintptr(unix.ENOTDIR)):
 		case errno(uintptr(unix.EACCES)):
-			worst = r
+			if !search || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
+				worst = r
+			}
 		default:
 			return r
 		}

@@ -71,6 +71,9 @@ type Exec struct {
 	Label string
 	Paths []string
 	Index int
+	// Search tells that Paths come from PATH: a directory that may not be searched is
+	// then one where the program is not.
+	Search bool
 }
 
 // Merge joins two forks into one where that changes nothing but the number of
@@ -197,6 +200,9 @@ func (i Init) encode(_ *encoder, w []uint64) { w[opKind] = kindInit }
 func (x Exec) encode(e *encoder, w []uint64) {
 	w[opKind], w[opArgs+1] = kindExec, uint64(x.Index)
 	w[opArgs] = e.bytes(strings.Join(x.Paths, "\x00") + "\x00")
+	if x.Search {
+		w[opArgs+2] = 1
+	}
 }
 
 // place encodes op into the next free slot.
