@@ -107,14 +107,22 @@ func procEnviron() []string {
 	return env[:len(env)-1] // each ends in a NUL
 }
 
+const atSecure = 23 // AT_SECURE of <elf.h>
+
 // Secure tells whether the kernel started this process with more privilege than its
 // caller has: AT_SECURE of getauxval(3), set for setuid programs and file
-// capabilities. Without premain it answers by comparing ids.
+// capabilities.
 func Secure() bool {
-	if !rec.ran {
-		return unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
+	if rec.ran {
+		return auxv(atSecure) != 0
 	}
-	return auxv(23) != 0 // AT_SECURE
+	pairs, err := unix.Auxv()
+	for _, p := range pairs {
+		if p[0] == atSecure {
+			return p[1] != 0
+		}
+	}
+	return err != nil
 }
 
 // execfn is the path that this process was started by (AT_EXECFN).

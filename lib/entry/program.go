@@ -93,14 +93,15 @@ func Merge(ops []Op) []Op {
 			if !ok {
 				break
 			}
-			inner.After = append(slices.Clip(outer.After), inner.After...)
+			// Two waiters would clean up from the inside out.
+			inner.After = append(slices.Clip(inner.After), outer.After...)
 			if inner.Cleaner == nil {
 				inner.Cleaner = outer.Cleaner
 			} else if outer.Cleaner != nil {
 				if inner.Cleaner[0] != outer.Cleaner[0] {
 					break // two tools' clean-ups: two waiters
 				}
-				inner.Cleaner = append(slices.Clip(outer.Cleaner), inner.Cleaner[1:]...)
+				inner.Cleaner = append(slices.Clip(inner.Cleaner), outer.Cleaner[1:]...)
 			}
 			merged := append(append([]Op{}, ops[:i]...), inner)
 			merged = append(merged, ops[i+1:j]...)
@@ -189,7 +190,7 @@ func (f Fork) encode(e *encoder, w []uint64) {
 	}
 	if f.Cleaner != nil {
 		head := fmt.Sprintf("%s%s:", afterVar, letters(uint64(unix.Getpid())))
-		w[forkEnv] = e.bytes(head + "aaaaaaaa:" + strings.Join(f.Cleaner, "\x01"))
+		w[forkEnv] = e.bytes(head + "aaaaaaaa:" + joinWords(f.Cleaner))
 		w[forkStatus] = w[forkEnv] + uint64(len(head))
 		w[forkExe] = e.bytes(selfExe)
 	}
@@ -344,7 +345,41 @@ func Resumed() *Resume {
 	for _, c := range []byte(f[1]) {
 		status = status<<4 | uint32(c-'a')&15
 	}
-	return &Resume{Cleaner: strings.Split(f[2], "\x01"), Status: unix.WaitStatus(status)}
+	return &Resume{Cleaner: splitWords(f[2]), Status: unix.WaitStatus(status)}
+}
+
+// joinWords makes one string of words that can be any but NUL: \x01 ends a word, and
+// \x02 stands before one of the two where it belongs to a word.
+func joinWords(words []string) string {
+	var b strings.Builder
+	for _, w := range words {
+		for i := range len(w) {
+			if w[i] == 1 || w[i] == 2 {
+				b.WriteByte(2)
+			}
+			b.WriteByte(w[i])
+		}
+		b.WriteByte(1)
+	}
+	return b.String()
+}
+
+// splitWords undoes joinWords.
+func splitWords(s string) []string {
+	var words []string
+	var w []byte
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == 1:
+			words, w = append(words, string(w)), nil
+		case s[i] == 2 && i+1 < len(s):
+			i++
+			w = append(w, s[i])
+		default:
+			w = append(w, s[i])
+		}
+	}
+	return words
 }
 
 // letters is n in hexadecimal with the digits a to p.
