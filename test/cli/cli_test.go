@@ -99,6 +99,9 @@ func runMode(t *testing.T, dir, mode string) {
 		Dir:                filepath.Join(dir, "testdata"),
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
+			if err := os.Chmod(filepath.Dir(e.WorkDir), 0o755); err != nil { // for as-user
+				return err
+			}
 			e.Setenv("PATH", path)
 			e.Setenv("mode", mode)
 			e.Setenv("SHELL", "/bin/sh")
