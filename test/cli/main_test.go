@@ -106,15 +106,10 @@ func runAs(t *testing.T, user, dir string, both bool) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// Its subtests appear as ours; the verdict on all of them is for us to give.
+	// Its subtests appear as ours; what it says of the tests around them is for us to say.
 	for lines := bufio.NewReader(out); ; {
 		line, err := lines.ReadString('\n')
-		name := strings.TrimLeft(line, "\x16 ")
-		switch {
-		case name == "PASS\n", name == "FAIL\n":
-		case strings.HasPrefix(name, "=== RUN   "+t.Name()+"\n"), strings.HasPrefix(name, "--- PASS: "+t.Name()+" "),
-			strings.HasPrefix(name, "--- FAIL: "+t.Name()+" "), strings.HasPrefix(name, "=== NAME  "+t.Name()+"\n"):
-		default:
+		if !around(line, t.Name()) {
 			fmt.Print(line)
 		}
 		if err == io.EOF {
@@ -124,6 +119,20 @@ func runAs(t *testing.T, user, dir string, both bool) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the scripts run as %s: %v", user, err)
 	}
+}
+
+// around tells whether a line of go test's output is about a whole run, or about the
+// test of that name or the one that it is part of.
+func around(line, name string) bool {
+	f := strings.Fields(strings.TrimLeft(line, "\x16 "))
+	parent, _, _ := strings.Cut(name, "/")
+	switch {
+	case len(f) == 1:
+		return f[0] == "PASS" || f[0] == "FAIL"
+	case len(f) < 3 || f[0] != "===" && f[0] != "---":
+		return false
+	}
+	return f[2] == name || f[2] == parent
 }
 
 // isolate is act 2. It does not return but on error.
