@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -96,8 +97,12 @@ func runAs(t *testing.T, user, dir string, both bool) {
 		cmd.Env = append(cmd.Env, bothVar+"=1")
 	}
 	cmd.Stderr = os.Stderr
+	// It ends with us; the kernel looks at the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -137,6 +142,7 @@ func around(line, name string) bool {
 
 // isolate is act 2. It does not return but on error.
 func isolate(dir string) error {
+	runtime.LockOSThread()
 	// The commands come along to the new /tmp.
 	fresh, err := os.MkdirTemp(dir, "tmp")
 	if err != nil {
@@ -175,6 +181,10 @@ func isolate(dir string) error {
 			return err
 		}
 		if err := syscall.Setuid(testkit.UID); err != nil {
+			return err
+		}
+		// A change of ids cancels what runAs has asked for.
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 			return err
 		}
 	}
