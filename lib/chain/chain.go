@@ -28,6 +28,7 @@ import (
 
 	"staves/lib/diag"
 	"staves/lib/entry"
+	"staves/lib/probe"
 )
 
 // Version is what --version prints; the build sets it.
@@ -68,13 +69,6 @@ type Stage interface {
 	Steps(c *Chain, link *Link) []Step
 }
 
-// A Preparer opens what its steps need while the host's files are still in view. It is
-// called before the first step of a life is taken, if steps of it are taken in that
-// life. Whatever it opens is close-on-exec.
-type Preparer interface {
-	Prepare(r *Run) error
-}
-
 // An Admin is a stage with options that manage something and run no program. Admin
 // returns what to do with the words after the options, nil if no such option is given.
 type Admin interface {
@@ -109,6 +103,17 @@ type Step struct {
 	// NextLife tells that the calls must be made before the runtime starts: they hold
 	// an [entry.Fork], or the kernel wants a process of one thread.
 	NextLife bool
+	// Left changes the chain's state as the step does when it is taken.
+	Left func(s *State)
+}
+
+// Raw is a step of system calls, which write writes down.
+func Raw(call, why, man string, write func(b *entry.Builder)) Step {
+	return Step{Call: call, Why: why, Man: man, Late: func(*Run) ([]entry.Op, error) {
+		var b entry.Builder
+		write(&b)
+		return b.Ops(), nil
+	}}
 }
 
 // A Link is one stage in a chain.
@@ -156,6 +161,9 @@ func (c *Chain) Provide(f Fact, link *Link) {
 	if _, ok := c.facts[f]; !ok {
 		c.facts[f] = c.place(link)
 	}
+	if f == MappedRoot {
+		c.SetIDs(link, 0, 0)
+	}
 }
 
 // Has tells whether a stage before link provides f.
@@ -164,12 +172,47 @@ func (c *Chain) Has(f Fact, link *Link) bool {
 	return ok && at < c.place(link)
 }
 
+// SetIDs records that the stages after link go on with these effective ids.
+func (c *Chain) SetIDs(link *Link, uid, gid int) {
+	at := c.place(link)
+	c.facts[Fact(strings.Join([]string{idsFact, strconv.Itoa(at), strconv.Itoa(uid), strconv.Itoa(gid)}, " "))] = at
+}
+
+// idsFact begins a fact that goes on with a stage's place, a user id and a group id.
+const idsFact = "ids"
+
 // Euid is the effective user id with which link's steps are taken.
 func (c *Chain) Euid(link *Link) int {
-	if c.Has(MappedRoot, link) {
-		return 0
+	uid, _ := c.ids(link, c.State.Euid, 0)
+	return uid
+}
+
+// Egid is the effective group id with which link's steps are taken.
+func (c *Chain) Egid(link *Link) int {
+	_, gid := c.ids(link, 0, unix.Getegid())
+	return gid
+}
+
+// ids finds the last change of ids before link.
+func (c *Chain) ids(link *Link, uid, gid int) (int, int) {
+	last := before
+	for f, at := range c.facts {
+		w := strings.Fields(string(f))
+		if w[0] == idsFact && at > last && at < c.place(link) {
+			u, err1 := strconv.Atoi(w[2])
+			g, err2 := strconv.Atoi(w[3])
+			if err1 == nil && err2 == nil {
+				last, uid, gid = at, u, g
+			}
+		}
 	}
-	return c.State.Euid
+	return uid, gid
+}
+
+// InUserNS tells whether link's steps are taken in a user namespace that is not the
+// machine's own.
+func (c *Chain) InUserNS(link *Link) bool {
+	return c.Has(UserNS, link)
 }
 
 func (c *Chain) place(link *Link) int { return slices.Index(c.Links, link) }
@@ -243,6 +286,12 @@ func run(tools []*Tool, name string) int {
 	if resume == nil {
 		if c.State.Mnt {
 			c.facts[MountNS] = before
+		}
+		if !probe.InitialUserNamespace() {
+			c.facts[UserNS] = before
+		}
+		if !probe.InitialPidNamespace() {
+			c.facts[PidNS] = before
 		}
 		if c.State.Net != "" {
 			c.facts[NetNS] = before
@@ -343,8 +392,8 @@ func (s *State) env(stage bool) []string {
 	if s.Net != "" {
 		env = append(env, netVar+"="+s.Net)
 	}
-	if stage && s.Mnt {
-		env = append(env, mntVar+"="+mntID())
+	if id := mntID(); stage && s.Mnt && id != "" {
+		env = append(env, mntVar+"="+id)
 	}
 	return env
 }
@@ -407,4 +456,23 @@ func (c *Chain) decode(text string) error {
 		return errState
 	}
 	return nil
+}
+
+// OwnMounts is the step of a stage that mounts something for the payload alone, in a
+// chain that has no mount namespace yet.
+func OwnMounts(unshare func(b *entry.Builder)) Step {
+	s := Raw("unshare(CLONE_NEWNS)", "what is mounted for this chain must not appear on the host, and must go when the chain ends", "mount_namespaces(7)", unshare)
+	s.Left = func(s *State) { s.Mnt = true }
+	return s
+}
+
+// OperandError is the error for an operand that cannot be used: a bare word may have
+// been meant as the program.
+func OperandError(link *Link, err error) error {
+	err = PathError("use", link.Operand, err)
+	if errors.Is(err, unix.ENOENT) && !strings.Contains(link.Operand, "/") {
+		return diag.WithHint(err, fmt.Sprintf("the first word is taken for %s's %s; to run a program of that name write: %s -- %s",
+			link.Tool.Name, link.Tool.Operand, link.Tool.Name, link.Operand))
+	}
+	return err
 }

@@ -62,7 +62,7 @@ func (r *Run) all() int {
 	if errors.As(err, &op) {
 		// Operations carry the name of their tool, since they may fail in another life.
 		if name, label, ok := strings.Cut(op.Label, ": "); ok {
-			tool, op = name, &entry.OpError{Label: label, Errno: op.Errno, Exec: op.Exec}
+			tool, op = name, &entry.OpError{Label: label, Errno: op.Errno, Exec: op.Exec, Detail: op.Detail}
 		}
 		if err = op; op.Exec {
 			err = r.payloadError(op)
@@ -88,9 +88,6 @@ func (r *Run) life() error {
 		return r.resume.Err
 	}
 	end := r.extent()
-	if err := r.prepare(end); err != nil {
-		return err
-	}
 	var pending []entry.Op
 	for ; r.State.Done < end; r.State.Done++ {
 		s := r.steps[r.State.Done]
@@ -113,6 +110,9 @@ func (r *Run) life() error {
 			} else if err := (&entry.Program{Ops: r.named(ops)}).Run(); err != nil {
 				return err
 			}
+		}
+		if s.Left != nil {
+			s.Left(r.State)
 		}
 	}
 	if pending == nil {
@@ -139,22 +139,6 @@ func (r *Run) extent() int {
 		}
 	}
 	return len(r.steps)
-}
-
-// prepare calls the Preparers among the stages that take a Go step in this life.
-func (r *Run) prepare(end int) error {
-	var done *Link
-	for _, s := range r.steps[r.State.Done:end] {
-		p, ok := s.link.Stage.(Preparer)
-		if !ok || s.Do == nil || s.link == done {
-			continue
-		}
-		r.tool, done = s.link.Tool.Name, s.link
-		if err := p.Prepare(r); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // named puts the name of the tool whose step it is into the operations' labels.
@@ -267,6 +251,8 @@ func (r *Run) payloadError(op *entry.OpError) error {
 		}
 	case unix.EACCES:
 		hint = "the file may not be executed: check its mode, and the mount option noexec"
+	case unix.EPERM:
+		hint = "the file has capabilities that the bounding set lacks, and cannot do with fewer: see 'getcap " + name + "'"
 	case unix.ENOEXEC:
 		hint = "neither an ELF program nor a script with a #! line: name its interpreter, as in 'sh " + name + "'"
 	}

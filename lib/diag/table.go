@@ -31,6 +31,12 @@ var table = []row{
 	{"write /proc/self/uid_map", unix.EACCES, mapRefused},
 	{"write /proc/self/gid_map", unix.EPERM, mapRefused},
 	{"mount proc", unix.EPERM, procRefused},
+	{"setgroups to", unix.EINVAL, idNotMapped},
+	{"setresgid to", unix.EINVAL, idNotMapped},
+	{"setresuid to", unix.EINVAL, idNotMapped},
+	{"leave groups", unix.EPERM, groupsStay},
+	{"take groups", unix.EPERM, groupsStay},
+	{"raise cap_", unix.EPERM, ambientRefused},
 }
 
 // lookUp finds the first row for err.
@@ -99,6 +105,18 @@ func procRefused() []string {
 	return []string{
 		"a user namespace may mount proc only with a pid namespace of its own (nsrun -p), and only where /proc is not masked",
 	}
+}
+
+func idNotMapped() []string {
+	return []string{"this user namespace has no such id: see /proc/self/uid_map and /proc/self/gid_map (nsrun -r maps root alone)"}
+}
+
+func groupsStay() []string {
+	return []string{"root can change the groups before the namespace is made: capdrop --preset all --user 0 -- nsrun -U ..."}
+}
+
+func ambientRefused() []string {
+	return []string{"the securebit no_cap_ambient_raise forbids it (setpriv --dump shows it): only a new user namespace has it clear"}
 }
 
 // readFile returns a small file's text without white space at its ends, "" on error:

@@ -40,13 +40,17 @@ import (
 // record is what premain saw and did.
 type record struct {
 	ran     bool
-	resumed bool // a program of this process was found in the environment and run
-	forked  bool // a Fork came to pass: a waiter stands behind this process
+	resumed bool    // a program of this process was found in the environment and run
+	forked  bool    // a Fork came to pass: a waiter stands behind this process
+	strings uintptr // of the environment, that hold the program
 	failed  uint64
 	errno   uint64
-	mask    uint64 // blocked signals, bit n-1 for signal n
-	ignored uint64 // ignored signals, likewise
+	mask    uint64  // blocked signals, bit n-1 for signal n
+	ignored uint64  // ignored signals, likewise
+	closed  uintptr // standard descriptors that the caller had closed, bit n for fd n
 	shared  uintptr
+	pinned  bool
+	env     []string // Environ's answer
 }
 
 var rec record
@@ -63,22 +67,35 @@ func Ignored() uint64 { return rec.ignored }
 // where premain did not run.
 func Blocked() uint64 { return rec.mask }
 
+// Closed tells whether the caller had closed the standard descriptor fd; what stands
+// there now is closed at execve.
+func Closed(fd int) bool { return rec.closed&(1<<fd) != 0 }
+
 // Environ returns the environment as the caller gave it: every entry, in order,
-// duplicates and entries without "=" included, but without what [Program.Start] put
-// first. (os.Environ keeps only the first of two entries with one name.)
+// duplicates and entries without "=" included, but without what [Program.Start] and
+// premain put first. (os.Environ keeps only the first of two entries with one name.)
+// The slice is the caller's to keep, not to change.
 func Environ() []string {
 	if !rec.ran {
 		return procEnviron()
 	}
-	p := envp()
-	if rec.resumed {
-		p = unsafe.Add(p, 8)
+	if rec.env == nil {
+		p := unsafe.Add(envp(), 8*(tuned+rec.strings))
+		rec.env = []string{}
+		for ; *(*unsafe.Pointer)(p) != nil; p = unsafe.Add(p, 8) {
+			rec.env = append(rec.env, text(*(*unsafe.Pointer)(p)))
+		}
 	}
-	var env []string
-	for ; *(*unsafe.Pointer)(p) != nil; p = unsafe.Add(p, 8) {
-		env = append(env, unix.BytePtrToString(*(**byte)(p)))
+	return rec.env
+}
+
+// text is the string at p, which lies on the stack that the kernel made, and stays.
+func text(p unsafe.Pointer) string {
+	n := 0
+	for *(*byte)(unsafe.Add(p, n)) != 0 {
+		n++
 	}
-	return env
+	return unsafe.String((*byte)(p), n)
 }
 
 // procEnviron is the environment as the kernel shows it; where there is no /proc, as
@@ -128,7 +145,7 @@ func Secure() bool {
 // execfn is the path that this process was started by (AT_EXECFN).
 func execfn() string {
 	if p := auxv(31); p != 0 {
-		return unix.BytePtrToString(*(**byte)(unsafe.Pointer(&p)))
+		return text(*(*unsafe.Pointer)(unsafe.Pointer(&p)))
 	}
 	return ""
 }
@@ -151,12 +168,14 @@ func auxv(key uintptr) uintptr {
 }
 
 // Execve replaces the process by the program at path, as execve(2), with the signals
-// ignored and blocked that the caller of this process had ignored and blocked, and
-// the limit on open files that the runtime raised put back. It returns only on error:
+// ignored and blocked that the caller of this process had ignored and blocked, on the
+// CPUs that it may use, and with the limit on open files that the runtime raised put
+// back. It returns only on error:
 // the bare errno.
 func Execve(path string, argv, env []string) error {
 	if rec.ran {
 		restoreSignals()
+		unpin()
 	}
 	return syscall.Exec(path, argv, env)
 }

@@ -39,9 +39,8 @@ const (
 	sigSetmask = 2
 	allSignals = ^uint64(0)
 
-	// maxProgram is the longest encoded program, in bytes. As two hexadecimal digits
-	// each they must fit in one string of the environment (MAX_ARG_STRLEN, 128 KiB).
-	maxProgram = 60 << 10
+	// maxProgram is the longest encoded program, in bytes.
+	maxProgram = 512 << 10
 )
 
 // program holds the decoded program; pages that it does not fill are never touched.
@@ -82,13 +81,110 @@ func premain() {
 	for fd := uintptr(0); fd <= 2; fd++ {
 		if isErr(sys(unix.SYS_FCNTL, fd, unix.F_GETFD, 0, 0, 0, 0)) {
 			sys(unix.SYS_OPENAT, atFdcwd, uintptr(unsafe.Pointer(&scratch.slash)), unix.O_PATH|unix.O_CLOEXEC, 0, 0, 0)
+			rec.closed |= 1 << fd
 		}
 	}
 	if decode() {
 		rec.resumed = true
 		rec.failed, rec.errno = run(unsafe.Pointer(&program), 0, program[hdrMain])
 	}
+	tuneRuntime()
+	pin()
 }
+
+// cpus holds a CPU mask; the kernel's longest has 8192 bits.
+var (
+	cpus       [128]uint64
+	onlineFile = [...]byte{'/', 's', 'y', 's', '/', 'd', 'e', 'v', 'i', 'c', 'e', 's', '/', 's', 'y', 's', 't', 'e', 'm', '/', 'c', 'p', 'u', '/', 'o', 'n', 'l', 'i', 'n', 'e', 0}
+	online     [32]byte
+)
+
+// pin keeps the process on the CPU that it is on, for as long as the runtime starts and
+// runs its few threads: they hand the work to and fro, and on one CPU that takes no
+// interrupts between CPUs (a fifth of the start on a virtual machine). [Execve] undoes
+// it. Where the caller has restricted the process's CPUs itself, or a cpuset has, it is
+// left alone: the restriction could not be put back as it was.
+//
+//go:nosplit
+//go:norace
+func pin() {
+	fd := sys(unix.SYS_OPENAT, atFdcwd, uintptr(unsafe.Pointer(&onlineFile)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+	if isErr(fd) {
+		return
+	}
+	n := sys(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&online)), uintptr(len(online)-1), 0, 0, 0)
+	sys(unix.SYS_CLOSE, fd, 0, 0, 0, 0, 0)
+	// Only the common form "0-N" is worth the trouble.
+	if isErr(n) || n < 4 || online[0] != '0' || online[1] != '-' {
+		return
+	}
+	last := uintptr(0)
+	for i := uintptr(2); i < n-1 && i < uintptr(len(online)); i++ {
+		if online[i] < '0' || online[i] > '9' {
+			return
+		}
+		last = 10*last + uintptr(online[i]-'0')
+	}
+	if last >= 64*uintptr(len(cpus)) || isErr(sys(unix.SYS_SCHED_GETAFFINITY, 0, unsafe.Sizeof(cpus), uintptr(unsafe.Pointer(&cpus)), 0, 0, 0)) {
+		return
+	}
+	for i := uintptr(0); i <= last; i++ {
+		if *cpuWord(i)&(1<<(i%64)) == 0 {
+			return
+		}
+		*cpuWord(i) &^= 1 << (i % 64)
+	}
+	if isErr(sys(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&scratch.set)), 0, 0, 0, 0, 0)) {
+		return
+	}
+	cpu := uintptr(uint32(scratch.set))
+	if cpu > last {
+		return
+	}
+	*cpuWord(cpu) |= 1 << (cpu % 64)
+	rec.pinned = !isErr(sys(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(cpus), uintptr(unsafe.Pointer(&cpus)), 0, 0, 0))
+}
+
+//go:nosplit
+//go:norace
+func cpuWord(cpu uintptr) *uint64 {
+	return (*uint64)(unsafe.Add(unsafe.Pointer(&cpus), cpu/64*8))
+}
+
+// unpin allows all CPUs: for a process that nobody had restricted, the same as before.
+func unpin() {
+	if rec.pinned {
+		for i := uintptr(0); i < 64*uintptr(len(cpus)); i += 64 {
+			*cpuWord(i) = ^uint64(0)
+		}
+		sys(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(cpus), uintptr(unsafe.Pointer(&cpus)), 0, 0, 0)
+	}
+}
+
+// tuneRuntime puts two strings before the environment that the runtime will read, which
+// takes the first of a name: one P, since a chain has one thread of work and each
+// further thread costs a clone and some switches (a tenth of the start); and no debug
+// options, which are the payload's. [Environ] does not show them. The words move down
+// to make room; nothing is copied.
+//
+//go:nosplit
+//go:norace
+func tuneRuntime() {
+	words := *(*uintptr)(stack0) + 2 // argc, argv, and the nil after it
+	moved := unsafe.Add(stack0, -8*tuned)
+	for i := uintptr(0); i < words; i++ {
+		*(*uintptr)(unsafe.Add(moved, 8*i)) = *(*uintptr)(unsafe.Add(stack0, 8*i))
+	}
+	*(*uintptr)(unsafe.Add(moved, 8*words)) = uintptr(unsafe.Pointer(unsafe.StringData(oneP)))
+	*(*uintptr)(unsafe.Add(moved, 8*words+8)) = uintptr(unsafe.Pointer(unsafe.StringData(noDebug)))
+	*(*uintptr)(unsafe.Pointer(&stack0)) = uintptr(moved)
+}
+
+const (
+	tuned   = 2 // strings; an even number keeps the stack aligned
+	oneP    = "GOMAXPROCS=1\x00"
+	noDebug = "GODEBUG=\x00"
+)
 
 const atFdcwd = ^uintptr(99) // AT_FDCWD, -100
 
@@ -107,13 +203,36 @@ func envp() unsafe.Pointer {
 
 const programVar = "STAVES_PROGRAM="
 
-// decode reads a program out of the environment's first string. It is ours only if it
-// names our own pid, which execve keeps: a copy that leaked to a child is not obeyed.
+// decode reads a program out of the environment's first strings, two letters a byte. It
+// is ours only if it names our own pid, which execve keeps: a copy that leaked to a
+// child is not obeyed.
 //
 //go:nosplit
 //go:norace
 func decode() bool {
-	s := *(*unsafe.Pointer)(envp())
+	n := 0
+	for hasProgram(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings))) {
+		s := unsafe.Add(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings)), len(programVar))
+		for ; n < maxProgram; n++ {
+			hi := *(*byte)(s)
+			if hi == 0 {
+				break
+			}
+			*(*byte)(unsafe.Add(unsafe.Pointer(&program), n)) = (hi-'a')<<4 | (*(*byte)(unsafe.Add(s, 1)) - 'a')
+			s = unsafe.Add(s, 2)
+		}
+		rec.strings++
+	}
+	if n == 0 || program[hdrMagic] != magic || program[hdrPid] != uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)) {
+		rec.strings = 0
+		return false
+	}
+	return true
+}
+
+//go:nosplit
+//go:norace
+func hasProgram(s unsafe.Pointer) bool {
 	if s == nil {
 		return false
 	}
@@ -123,16 +242,7 @@ func decode() bool {
 			return false
 		}
 	}
-	s = unsafe.Add(s, len(programVar))
-	for i := 0; i < maxProgram; i++ {
-		hi := *(*byte)(unsafe.Add(s, 2*i))
-		if hi == 0 {
-			break
-		}
-		lo := *(*byte)(unsafe.Add(s, 2*i+1))
-		*(*byte)(unsafe.Add(unsafe.Pointer(&program), i)) = (hi-'a')<<4 | (lo - 'a')
-	}
-	return program[hdrMagic] == magic && program[hdrPid] == uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0))
+	return true
 }
 
 // The encoded program: a header, the operations, then the strings they point to. An
@@ -153,10 +263,13 @@ const (
 	opNr    = 1
 	opArgs  = 2 // six of them
 	opPtr   = 8 // bit i: argument i is an offset
-	opReg   = 9 // bit i: argument i is the kept result
+	opReg   = 9 // bit i: argument i is the number of a register
 	opKeep  = 10
-	opAllow = 11 // an errno that is no failure
+	opAllow = 11 // an errno that is no failure; of a check, the errno that it fails with
 	opLabel = 12 // offset of the text that names the operation in an error
+	opOnOK  = 13 // operations to skip: after success, after an allowed error
+	opOnErr = 14
+	opLog   = 15 // register of a descriptor to read the kernel's explanation from
 
 	forkInitFollows = opNr // not 0: an init will stand between waiter and payload
 	forkFlags       = opArgs
@@ -168,21 +281,33 @@ const (
 	forkExe         = 13
 )
 
+// regs are the kept results: descriptors, mostly.
+var regs [maxRegs]uintptr
+
 // run carries out operations first to end. It returns end and 0, or the operation
 // that failed and its errno. In a parent made by a fork operation it does not return.
 //
 //go:nosplit
 //go:norace
 func run(base unsafe.Pointer, first, end uint64) (failed, errno uint64) {
-	kept := uintptr(0)
 	for i := first; i < end; i++ {
 		op := unsafe.Add(base, 8*(hdrWords+uintptr(i)*opWords))
 		var r uintptr
 		switch word(op, opKind) {
 		case uintptr(kindCall):
-			r = call(base, op, kept)
-			if word(op, opKeep) != 0 {
-				kept = r
+			r = call(base, op)
+			if !isErr(r) {
+				i += uint64(word(op, opOnOK))
+			} else if allow := word(op, opAllow); allow == -r || allow == uintptr(AnyError) {
+				i += uint64(word(op, opOnErr))
+				continue
+			}
+		case uintptr(kindJump):
+			i += uint64(word(op, opOnOK))
+		case uintptr(kindCheck):
+			mask := word(op, opArgs+2)
+			if operand(base, op, 0)&mask != operand(base, op, 1)&mask {
+				r = -word(op, opAllow)
 			}
 		case uintptr(kindFork):
 			r = fork(base, op)
@@ -191,21 +316,39 @@ func run(base unsafe.Pointer, first, end uint64) (failed, errno uint64) {
 		case uintptr(kindExec):
 			r = execList(unsafe.Add(base, word(op, opArgs)), word(op, opArgs+1), word(op, opArgs+2) != 0)
 		}
-		if isErr(r) && uint64(-r) != uint64(word(op, opAllow)) {
+		if isErr(r) {
 			return i, uint64(-r)
 		}
 	}
 	return end, 0
 }
 
+// operand is an argument of a check: the word that a pointer points to, or the value.
+//
+//go:nosplit
+//go:norace
+func operand(base, op unsafe.Pointer, n uintptr) uintptr {
+	if word(op, opPtr)&(1<<n) != 0 {
+		return *(*uintptr)(unsafe.Add(base, word(op, opArgs+n)))
+	}
+	return arg(base, op, n)
+}
+
 // call makes the system call of one operation.
 //
 //go:nosplit
 //go:norace
-func call(base, op unsafe.Pointer, kept uintptr) uintptr {
-	return sys(word(op, opNr), arg(base, op, 0, kept), arg(base, op, 1, kept), arg(base, op, 2, kept),
-		arg(base, op, 3, kept), arg(base, op, 4, kept), arg(base, op, 5, kept))
+func call(base, op unsafe.Pointer) uintptr {
+	r := sys(word(op, opNr), arg(base, op, 0), arg(base, op, 1), arg(base, op, 2), arg(base, op, 3), arg(base, op, 4), arg(base, op, 5))
+	if keep := word(op, opKeep); keep != 0 && !isErr(r) {
+		*reg(keep) = r
+	}
+	return r
 }
+
+//go:nosplit
+//go:norace
+func reg(n uintptr) *uintptr { return (*uintptr)(unsafe.Add(unsafe.Pointer(&regs), 8*n)) }
 
 //go:nosplit
 //go:norace
@@ -213,13 +356,13 @@ func word(op unsafe.Pointer, n uintptr) uintptr { return *(*uintptr)(unsafe.Add(
 
 //go:nosplit
 //go:norace
-func arg(base, op unsafe.Pointer, n, kept uintptr) uintptr {
+func arg(base, op unsafe.Pointer, n uintptr) uintptr {
 	v := word(op, opArgs+n)
 	switch {
 	case word(op, opPtr)&(1<<n) != 0:
 		return uintptr(unsafe.Add(base, v))
 	case word(op, opReg)&(1<<n) != 0:
-		return kept
+		return *reg(v)
 	}
 	return v
 }
@@ -399,7 +542,7 @@ func cleanUp(base, op unsafe.Pointer) bool {
 	clean := true
 	for i := uintptr(0); i < word(op, forkAfterLen); i++ {
 		after := unsafe.Add(base, 8*(hdrWords+(word(op, forkAfter)+i)*opWords))
-		r := call(base, after, 0)
+		r := call(base, after)
 		clean = clean && (!isErr(r) || -r == word(after, opAllow))
 	}
 	return clean || word(op, forkEnv) == 0
@@ -462,7 +605,7 @@ func initLoop(child uintptr) {
 //go:norace
 func execList(list unsafe.Pointer, index uintptr, search bool) uintptr {
 	argv := uintptr(unsafe.Add(stack0, 8*(1+index)))
-	env := uintptr(unsafe.Add(envp(), 8)) // the first string is the program
+	env := uintptr(unsafe.Add(envp(), 8*rec.strings))
 	worst := errno(uintptr(unix.ENOENT))
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
 		r := sys(unix.SYS_EXECVE, uintptr(p), argv, env, 0, 0, 0)

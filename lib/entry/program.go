@@ -3,6 +3,7 @@ package entry
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"unsafe"
@@ -17,31 +18,62 @@ type Program struct {
 	Ops []Op
 }
 
-// Op is one operation of a program: a [Call], a [Fork], an [Init] or an [Exec].
+// Op is one operation of a program: a [Call], a [Fork], an [Init] or an [Exec], or what
+// a [Builder] makes of a condition.
 type Op interface {
 	// label names the operation in an error and in a description.
 	label() string
 	encode(e *encoder, w []uint64)
 }
 
-// A Call is one system call.
+// A Call is one system call. Make it with a [Builder].
 type Call struct {
 	// Label says what is done, as an error would: "mount proc on /proc".
 	Label string
 	Nr    uintptr
-	// Args are the arguments: a uintptr or int as it is, a string as a pointer to its
-	// bytes and a NUL, a []byte as a pointer to the bytes, Kept as the kept result.
+	// Args are the arguments: an int, a uintptr or a uint as it is, a string as a
+	// pointer to its bytes and a NUL, a []byte as a pointer to the bytes, a Reg as the
+	// result kept there, a *Buffer as a pointer to room that calls can share.
 	Args []any
-	// Keep keeps the result for later calls: a descriptor, mostly.
-	Keep bool
-	// Allow is an errno that counts as success, 0 for none.
+	// Keep is where to keep the result, 0 for nowhere.
+	Keep Reg
+	// Allow is an errno that counts as success, 0 for none, AnyError for all.
 	Allow unix.Errno
 	// Movable tells that the call may as well be made after a later Fork: see [Merge].
 	Movable bool
+	// Log is the descriptor of a file system context: if the call fails, the kernel's
+	// explanation is read from it.
+	Log Reg
+
+	onOK, onErr int // operations to skip
 }
 
-// Kept stands for the result of the last Call with Keep.
-type Kept struct{}
+// A Reg names a kept result: a descriptor, mostly.
+type Reg int
+
+const maxRegs = 64
+
+// AnyError stands for every errno, as what a Call allows.
+const AnyError = unix.Errno(0xffff)
+
+// A Buffer is room of Size bytes that system calls write to, and checks read.
+type Buffer struct{ Size int }
+
+// A Field is the word at an offset of a buffer, a multiple of 8, for a check.
+type Field struct {
+	Buffer *Buffer
+	Offset int
+}
+
+// jump skips operations; check compares two words.
+type jump struct{ skip int }
+
+type check struct {
+	what string
+	a, b any // a Field, a Reg or a number
+	mask uintptr
+	fail unix.Errno
+}
 
 // A Fork clones the process. The parent stays behind as a waiter: it never starts the
 // Go runtime, holds no descriptor but standard error, passes signals on, and ends as
@@ -116,22 +148,17 @@ const (
 	kindFork
 	kindInit
 	kindExec
+	kindJump
+	kindCheck
 )
-
-// WriteFile are the calls that write data to an existing file in one write(2), as a
-// file of proc or cgroupfs wants it.
-func WriteFile(label, path, data string) []Op {
-	return []Op{
-		Call{Label: label, Nr: unix.SYS_OPENAT, Args: []any{unix.AT_FDCWD, path, unix.O_WRONLY | unix.O_CLOEXEC, 0}, Keep: true},
-		Call{Label: label, Nr: unix.SYS_WRITE, Args: []any{Kept{}, data, len(data)}},
-		Call{Label: label, Nr: unix.SYS_CLOSE, Args: []any{Kept{}}},
-	}
-}
 
 func (c Call) label() string { return c.Label }
 func (f Fork) label() string { return f.Label }
 func (i Init) label() string { return i.Label }
 func (x Exec) label() string { return x.Label }
+
+func (jump) label() string    { return "" }
+func (c check) label() string { return c.what }
 
 // Describe returns the operation's label.
 func Describe(op Op) string { return op.label() }
@@ -142,9 +169,35 @@ type encoder struct {
 	blob    []byte
 	ops     int // operations placed so far, those of waiters included
 	blobOff int
+	texts   map[string]uint64
+	buffers map[*Buffer]uint64
 	err     error
 }
 
+// text places a string that is only read, once for all its uses.
+func (e *encoder) text(s string) uint64 {
+	off, ok := e.texts[s]
+	if !ok {
+		off = uint64(e.blobOff + len(e.blob))
+		e.blob = append(append(e.blob, s...), 0)
+		e.texts[s] = off
+	}
+	return off
+}
+
+// aligned is text for structures, which the kernel reads and never writes: each of
+// them once, on a word's boundary.
+func (e *encoder) aligned(s string) uint64 {
+	key := "\x00" + s // no string's key: a string argument has no NUL
+	off, ok := e.texts[key]
+	if !ok {
+		off = e.bytes(s)
+		e.texts[key] = off
+	}
+	return off
+}
+
+// bytes places room that may be written to.
 func (e *encoder) bytes(b string) uint64 {
 	for len(e.blob)%8 != 0 { // structures among the arguments want alignment
 		e.blob = append(e.blob, 0)
@@ -156,27 +209,61 @@ func (e *encoder) bytes(b string) uint64 {
 
 func (c Call) encode(e *encoder, w []uint64) {
 	w[opKind], w[opNr], w[opAllow] = kindCall, uint64(c.Nr), uint64(c.Allow)
-	if c.Keep {
-		w[opKeep] = 1
-	}
+	w[opKeep], w[opLog] = uint64(c.Keep), uint64(c.Log)
+	w[opOnOK], w[opOnErr] = uint64(c.onOK), uint64(c.onErr)
 	for i, a := range c.Args {
-		switch v := a.(type) {
-		case int:
-			w[opArgs+i] = uint64(v)
-		case uintptr:
-			w[opArgs+i] = uint64(v)
-		case string:
-			w[opArgs+i] = e.bytes(v)
-			w[opPtr] |= 1 << i
-		case []byte:
-			w[opArgs+i] = e.bytes(string(v))
-			w[opPtr] |= 1 << i
-		case Kept:
-			w[opReg] |= 1 << i
-		default:
-			e.err = fmt.Errorf("argument %d of %q: type %T cannot be encoded", i, c.Label, a)
-		}
+		e.arg(w, i, a)
 	}
+}
+
+func (e *encoder) arg(w []uint64, i int, a any) {
+	switch v := a.(type) {
+	case int:
+		w[opArgs+i] = uint64(v)
+	case uint:
+		w[opArgs+i] = uint64(v)
+	case uintptr:
+		w[opArgs+i] = uint64(v)
+	case Reg:
+		w[opArgs+i] = uint64(v)
+		w[opReg] |= 1 << i
+	case string:
+		w[opArgs+i] = e.text(v)
+		w[opPtr] |= 1 << i
+	case []byte:
+		w[opArgs+i] = e.aligned(string(v))
+		w[opPtr] |= 1 << i
+	case *Buffer:
+		w[opArgs+i] = e.buffer(v)
+		w[opPtr] |= 1 << i
+	case Field:
+		w[opArgs+i] = e.buffer(v.Buffer) + uint64(v.Offset)
+		w[opPtr] |= 1 << i
+	default:
+		e.err = fmt.Errorf("an argument of type %T cannot be encoded", a)
+	}
+}
+
+// buffer returns the offset of b's room, which every use of b shares.
+func (e *encoder) buffer(b *Buffer) uint64 {
+	if e.buffers == nil {
+		e.buffers = map[*Buffer]uint64{}
+	}
+	if _, ok := e.buffers[b]; !ok {
+		e.buffers[b] = e.bytes(string(make([]byte, b.Size)))
+	}
+	return e.buffers[b]
+}
+
+func (j jump) encode(_ *encoder, w []uint64) {
+	w[opKind], w[opOnOK] = kindJump, uint64(j.skip)
+}
+
+func (c check) encode(e *encoder, w []uint64) {
+	w[opKind], w[opAllow] = kindCheck, uint64(c.fail)
+	e.arg(w, 0, c.a)
+	e.arg(w, 1, c.b)
+	w[opArgs+2] = uint64(c.mask)
 }
 
 func (f Fork) encode(e *encoder, w []uint64) {
@@ -210,7 +297,7 @@ func (x Exec) encode(e *encoder, w []uint64) {
 func (e *encoder) place(op Op) {
 	w := e.words[hdrWords+e.ops*opWords:][:opWords]
 	e.ops++
-	w[opLabel] = e.bytes(op.label())
+	w[opLabel] = e.text(op.label())
 	op.encode(e, w)
 }
 
@@ -222,12 +309,12 @@ func (p *Program) encode(state string) ([]uint64, error) {
 		}
 	}
 	size := hdrWords + n*opWords
-	e := &encoder{words: make([]uint64, size), blobOff: 8 * size}
+	e := &encoder{words: make([]uint64, size), blobOff: 8 * size, texts: map[string]uint64{}}
 	// The program itself must be consecutive, so waiters' operations come after it.
 	e.ops = len(p.Ops)
 	for i, op := range p.Ops {
 		w := e.words[hdrWords+i*opWords:][:opWords]
-		w[opLabel] = e.bytes(op.label())
+		w[opLabel] = e.text(op.label())
 		op.encode(e, w)
 	}
 	e.words[hdrMagic], e.words[hdrPid] = magic, uint64(unix.Getpid())
@@ -251,16 +338,25 @@ type OpError struct {
 	Errno unix.Errno
 	// Exec tells that the operation was an [Exec]: the payload is at fault, not us.
 	Exec bool
+	// Detail is the kernel's explanation, "" for none.
+	Detail string
 }
 
-func (e *OpError) Error() string { return e.Label + ": " + e.Errno.Error() }
+func (e *OpError) Error() string {
+	if e.Detail != "" {
+		return e.Label + ": " + e.Errno.Error() + " (" + e.Detail + ")"
+	}
+	return e.Label + ": " + e.Errno.Error()
+}
+
 func (e *OpError) Unwrap() error { return e.Errno }
 
 // Run carries the program out in this process, now, on this thread; it may hold no
 // Fork, Init or Exec. The error is an *OpError.
 func (p *Program) Run() error {
 	for _, op := range p.Ops {
-		if _, ok := op.(Call); !ok {
+		switch op.(type) {
+		case Fork, Init, Exec:
 			return fmt.Errorf("%s: %T wants Start", op.label(), op)
 		}
 	}
@@ -269,10 +365,47 @@ func (p *Program) Run() error {
 		return err
 	}
 	failed, errno := run(unsafe.Pointer(&words[0]), 0, uint64(len(p.Ops)))
+	runtime.KeepAlive(words)
 	if errno != 0 {
-		return &OpError{Label: p.Ops[failed].label(), Errno: unix.Errno(errno)}
+		return opError(unsafe.Pointer(&words[0]), failed, errno)
 	}
 	return nil
+}
+
+// Value returns the result that the program last run in this process kept in r.
+func Value(r Reg) int { return int(regs[r]) }
+
+// opError describes the failed operation of a program.
+func opError(base unsafe.Pointer, failed, errno uint64) *OpError {
+	op := unsafe.Add(base, 8*(hdrWords+uintptr(failed)*opWords))
+	e := &OpError{
+		Label: text(unsafe.Add(base, word(op, opLabel))),
+		Errno: unix.Errno(errno),
+		Exec:  word(op, opKind) == kindExec,
+	}
+	if l := word(op, opLog); l != 0 {
+		e.Detail = kernelLog(int(regs[l]))
+	}
+	return e
+}
+
+// kernelLog reads what the kernel has to say about a failed fsconfig(2) or fsmount(2):
+// lines like "e overlay: Unknown parameter", from the context's descriptor.
+func kernelLog(fd int) string {
+	var lines []string
+	buf := make([]byte, 512)
+	for len(lines) < 4 {
+		n, err := unix.Read(fd, buf)
+		if err != nil || n <= 0 {
+			break
+		}
+		line := strings.TrimSpace(string(buf[:n]))
+		if kind, rest, ok := strings.Cut(line, " "); ok && len(kind) == 1 {
+			line = rest
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "; ")
 }
 
 // Start starts this process afresh (same pid, same words, same environment) and has
@@ -284,16 +417,19 @@ func (p *Program) Start(state string) error {
 	if err != nil {
 		return err
 	}
-	raw := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words))
-	var sb strings.Builder
-	sb.Grow(len(programVar) + 2*len(raw))
-	sb.WriteString(programVar)
-	for _, b := range raw {
-		sb.WriteByte('a' + b>>4)
-		sb.WriteByte('a' + b&15)
+	// One string of the environment has at most 128 KiB (MAX_ARG_STRLEN).
+	const chunk = 60 << 10
+	var env []string
+	for raw := range slices.Chunk(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words)), chunk) {
+		text := make([]byte, len(programVar)+2*len(raw))
+		copy(text, programVar)
+		for i, b := range raw {
+			text[len(programVar)+2*i] = 'a' + b>>4
+			text[len(programVar)+2*i+1] = 'a' + b&15
+		}
+		env = append(env, unsafe.String(&text[0], len(text)))
 	}
-	env := append([]string{sb.String()}, Environ()...)
-	return restart(env)
+	return restart(append(env, Environ()...))
 }
 
 // Resume is what an earlier life of this process left for this one.
@@ -324,18 +460,13 @@ func Resumed() *Resume {
 		base := unsafe.Pointer(&program)
 		r := &Resume{State: string(unsafe.Slice((*byte)(unsafe.Add(base, program[hdrState])), program[hdrLen])), Forked: rec.forked}
 		if rec.errno != 0 {
-			op := unsafe.Add(base, 8*(hdrWords+uintptr(rec.failed)*opWords))
-			r.Err = &OpError{
-				Label: unix.BytePtrToString((*byte)(unsafe.Add(base, word(op, opLabel)))),
-				Errno: unix.Errno(rec.errno),
-				Exec:  word(op, opKind) == kindExec,
-			}
+			r.Err = opError(base, rec.failed, rec.errno)
 		}
 		return r
 	}
 	env := Environ()
 	if len(env) != 1 || !strings.HasPrefix(env[0], afterVar) {
-		return nil
+		return nil // a cleaner's environment is that one string
 	}
 	f := strings.SplitN(env[0][len(afterVar):], ":", 3)
 	if len(f) != 3 || f[0] != letters(uint64(unix.Getpid())) || len(f[1]) != 8 {

@@ -18,18 +18,16 @@ func TestRun(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ops := WriteFile("write file", file, "one write")
-	ops = append(
-		ops,
-		Call{Label: "allowed to fail", Nr: unix.SYS_CHDIR, Args: []any{"/no/such/directory"}, Allow: unix.ENOENT},
-		Call{Label: "chmod", Nr: unix.SYS_FCHMODAT, Args: []any{unix.AT_FDCWD, file, uintptr(0o640)}},
-	)
-	if err := (&Program{Ops: ops}).Run(); err != nil {
+	var b Builder
+	b.WriteFile(file, "one write")
+	b.Try("allowed to fail", unix.ENOENT, unix.SYS_CHDIR, "/no/such/directory")
+	b.Do("chmod", unix.SYS_FCHMODAT, unix.AT_FDCWD, file, uintptr(0o640))
+	if err := (&Program{Ops: b.Ops()}).Run(); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(file)
-	if err != nil || string(b) != "one write" {
-		t.Errorf("the file holds %q (%v)", b, err)
+	text, err := os.ReadFile(file)
+	if err != nil || string(text) != "one write" {
+		t.Errorf("the file holds %q (%v)", text, err)
 	}
 	if st, err := os.Stat(file); err != nil || st.Mode() != 0o640 {
 		t.Errorf("mode %v (%v)", st.Mode(), err)
@@ -48,6 +46,48 @@ func TestRunStopsAtTheFirstError(t *testing.T) {
 	}
 	if _, err := os.Stat(made); err == nil {
 		t.Error("the second call was made after the first had failed")
+	}
+}
+
+// A condition runs one branch and skips the other, wherever it stands.
+func TestRunIf(t *testing.T) {
+	for _, c := range []struct {
+		dir, want string
+	}{{"/", "before then after"}, {"/no/such/directory", "before otherwise after"}} {
+		dir := t.TempDir()
+		var b Builder
+		mark := func(name string) {
+			b.Do("mark "+name, unix.SYS_MKDIRAT, unix.AT_FDCWD, filepath.Join(dir, name), 0o700)
+		}
+		mark("before")
+		b.If("open", unix.ENOENT, func(r Reg) {
+			mark("then")
+			b.Close(r)
+		}, func() { mark("otherwise") },
+			unix.SYS_OPENAT, unix.AT_FDCWD, c.dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+		mark("after")
+		if err := (&Program{Ops: b.Ops()}).Run(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range strings.Fields("before then otherwise after") {
+			_, err := os.Stat(filepath.Join(dir, name))
+			if want := strings.Contains(c.want, name); (err == nil) != want {
+				t.Errorf("open %s: %s was run: %v, want %v", c.dir, name, err == nil, want)
+			}
+		}
+	}
+}
+
+func TestRunCheck(t *testing.T) {
+	for _, c := range []struct {
+		x, y, mask uintptr
+		want       error
+	}{{5, 5, ^uintptr(0), nil}, {5, 7, 5, nil}, {5, 7, 2, unix.EPERM}} {
+		var b Builder
+		b.Check("compare", c.x, c.y, c.mask, unix.EPERM)
+		if err := (&Program{Ops: b.Ops()}).Run(); !errors.Is(err, c.want) {
+			t.Errorf("%d and %d under %d: %v, want %v", c.x, c.y, c.mask, err, c.want)
+		}
 	}
 }
 
@@ -185,7 +225,7 @@ func FuzzEncode(f *testing.F) {
 		p := Program{}
 		for range n % 20 {
 			p.Ops = append(p.Ops,
-				Call{Label: text, Nr: 1, Args: []any{text, []byte(state), 7, Kept{}}},
+				Call{Label: text, Nr: 1, Args: []any{text, []byte(state), 7, Reg(1), &Buffer{8}}},
 				Fork{Label: text, After: []Call{{Label: state, Args: []any{state}}}, Cleaner: []string{text, state}},
 				Exec{Label: text, Paths: []string{text}})
 		}

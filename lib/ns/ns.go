@@ -1,8 +1,8 @@
 // Package ns makes Linux namespaces: namespaces(7), and the page of each kind.
 //
-// What it returns are system calls as data ([entry.Op]), since a user namespace has
-// to be made before the Go runtime starts, and a pid namespace wants a parent that
-// only waits. To take them at once: (&entry.Program{Ops: ops}).Run().
+// The functions write system calls down in an [entry.Builder], since a user namespace
+// has to be made before the Go runtime starts, and a pid namespace wants a parent that
+// only waits.
 //
 // When not to use this package: to start a child in new namespaces from a Go program
 // that goes on living; os/exec with SysProcAttr.Cloneflags does that.
@@ -56,19 +56,17 @@ func Names(flags uintptr) string {
 
 // Unshare moves the process into new namespaces (unshare(2)). CLONE_NEWUSER wants a
 // process of one thread; CLONE_NEWPID and CLONE_NEWTIME act on children.
-func Unshare(flags uintptr) entry.Op {
-	return entry.Call{Label: "unshare(" + Names(flags) + ")", Nr: unix.SYS_UNSHARE, Args: []any{flags}}
+func Unshare(b *entry.Builder, flags uintptr) {
+	b.Do("unshare("+Names(flags)+")", unix.SYS_UNSHARE, flags)
 }
 
 // MapRoot maps root in the user namespace just made to the ids that the process had
 // outside it: the one mapping that needs no privilege (user_namespaces(7)). The kernel
 // wants setgroups(2) given up before an unprivileged process writes its gid map.
-func MapRoot(uid, gid int) []entry.Op {
-	return concat(
-		entry.WriteFile("write /proc/self/setgroups", "/proc/self/setgroups", "deny"),
-		entry.WriteFile("write /proc/self/uid_map", "/proc/self/uid_map", fmt.Sprintf("0 %d 1", uid)),
-		entry.WriteFile("write /proc/self/gid_map", "/proc/self/gid_map", fmt.Sprintf("0 %d 1", gid)),
-	)
+func MapRoot(b *entry.Builder, uid, gid int) {
+	b.WriteFile("/proc/self/setgroups", "deny")
+	b.WriteFile("/proc/self/uid_map", fmt.Sprintf("0 %d 1", uid))
+	b.WriteFile("/proc/self/gid_map", fmt.Sprintf("0 %d 1", gid))
 }
 
 // Propagation is how mount events pass between this mount namespace and its peers.
@@ -85,24 +83,28 @@ const (
 // SetPropagation applies p to every mount of the namespace. A new mount namespace
 // starts with its creator's propagation: shared, on a machine with systemd, and what
 // is mounted inside would appear outside.
-func SetPropagation(p Propagation) []entry.Op {
-	flag := map[Propagation]int{Private: unix.MS_PRIVATE, Slave: unix.MS_SLAVE, Shared: unix.MS_SHARED}[p]
-	if flag == 0 {
-		return nil
+func SetPropagation(b *entry.Builder, p Propagation) {
+	var flag int
+	switch p {
+	case Private:
+		flag = unix.MS_PRIVATE
+	case Slave:
+		flag = unix.MS_SLAVE
+	case Shared:
+		flag = unix.MS_SHARED
+	case Unchanged:
+		return
 	}
-	return []entry.Op{entry.Call{
-		Label: "set propagation of / to " + string(p),
-		Nr:    unix.SYS_MOUNT, Args: []any{"none", "/", 0, flag | unix.MS_REC, 0},
-	}}
+	b.Do("make / "+string(p), unix.SYS_MOUNT, "none", "/", 0, flag|unix.MS_REC, 0)
 }
 
 // SetHostname names the host in this uts namespace: sethostname(2), at most 64 bytes.
-func SetHostname(name string) entry.Op {
-	return entry.Call{Label: "sethostname " + name, Nr: unix.SYS_SETHOSTNAME, Args: []any{name, len(name)}}
+func SetHostname(b *entry.Builder, name string) {
+	b.Do("sethostname "+name, unix.SYS_SETHOSTNAME, name, len(name))
 }
 
 // LoopbackUp brings up lo, which a new network namespace has, but down (netdevice(7)).
-func LoopbackUp() []entry.Op {
+func LoopbackUp(b *entry.Builder) {
 	var req struct {
 		name  [16]byte
 		flags uint16
@@ -110,27 +112,13 @@ func LoopbackUp() []entry.Op {
 	}
 	copy(req.name[:], "lo")
 	req.flags = unix.IFF_UP
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&req)), unsafe.Sizeof(req))
-	const label = "bring up lo"
-	return []entry.Op{
-		entry.Call{Label: label, Nr: unix.SYS_SOCKET, Args: []any{unix.AF_INET, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC, 0}, Keep: true},
-		entry.Call{Label: label, Nr: unix.SYS_IOCTL, Args: []any{entry.Kept{}, unix.SIOCSIFFLAGS, append([]byte(nil), b...)}},
-		entry.Call{Label: label, Nr: unix.SYS_CLOSE, Args: []any{entry.Kept{}}},
-	}
+	arg := append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(&req)), unsafe.Sizeof(req))...)
+	fd := b.Get("bring up lo", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	b.Do("bring up lo", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, arg)
+	b.Close(fd)
 }
 
 // MountProc mounts a new proc, which shows the pid namespace of the process, on dir.
-func MountProc(dir string) entry.Op {
-	return entry.Call{
-		Label: "mount proc on " + dir,
-		Nr:    unix.SYS_MOUNT, Args: []any{"proc", dir, "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, 0},
-	}
-}
-
-func concat(lists ...[]entry.Op) []entry.Op {
-	var all []entry.Op
-	for _, l := range lists {
-		all = append(all, l...)
-	}
-	return all
+func MountProc(b *entry.Builder, dir string) {
+	b.Do("mount proc on "+dir, unix.SYS_MOUNT, "proc", dir, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
 }

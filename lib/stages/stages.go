@@ -6,12 +6,20 @@ import (
 	"path/filepath"
 
 	"staves/lib/chain"
+	"staves/lib/stage/capdrop"
+	"staves/lib/stage/mkdev"
 	"staves/lib/stage/nsrun"
+	"staves/lib/stage/overlay"
+	"staves/lib/stage/pivot"
 )
 
 // All are the seven, in the order in which a full container uses them.
 var All = []*chain.Tool{
 	nsrun.Tool,
+	overlay.Tool,
+	mkdev.Tool,
+	pivot.Tool,
+	capdrop.Tool,
 }
 
 // Main runs the tool called name; with no name, the one that this process was started

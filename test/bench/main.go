@@ -36,7 +36,7 @@ func rows(root, bundle string) []row {
 	return []row{
 		{"a container, start to end", []way{
 			{"staves", "nsrun -muipnC overlay mkdev pivot capdrop -- /bin/true"},
-			{"staves, unfused", "nsrun -muipnC $BIN/overlay $BIN/mkdev $BIN/pivot capdrop -- /bin/true"},
+			{"staves, unfused", "nsrun -muipnC $BIN/overlay -- $BIN/mkdev -- $BIN/pivot -- $BIN/capdrop -- /bin/true"},
 			{"bwrap", "bwrap --unshare-all --bind " + root + " / --proc /proc --dev /dev true"},
 			{"runc", "runc run --bundle " + bundle + " staves-bench-{}"},
 		}},

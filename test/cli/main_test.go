@@ -167,7 +167,9 @@ func isolate(dir string) error {
 	if err := accounts(here); err != nil {
 		return err
 	}
-	if err := (&entry.Program{Ops: ns.LoopbackUp()}).Run(); err != nil {
+	var lo entry.Builder
+	ns.LoopbackUp(&lo)
+	if err := (&entry.Program{Ops: lo.Ops()}).Run(); err != nil {
 		return err
 	}
 	if err := os.Chdir(here); err != nil {

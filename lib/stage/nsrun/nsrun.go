@@ -99,6 +99,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if s.maps(c, link) {
 		c.Provide(chain.MappedRoot, link)
 	}
+	if flags&unix.CLONE_NEWNS != 0 {
+		c.State.Mnt = true
+	}
 	return nil
 }
 
@@ -151,9 +154,16 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	fork := pid || s.fork || deathsig != 0
 	nextLife := fork || flags&unix.CLONE_NEWUSER != 0
 	var steps []chain.Step
-	raw := func(why, man string, ops ...entry.Op) {
-		if len(ops) > 0 {
-			steps = append(steps, chain.Step{Call: entry.Describe(ops[0]), Why: why, Man: man, Raw: ops, NextLife: nextLife})
+	raw := func(call, why, man string, write func(b *entry.Builder)) {
+		s := chain.Raw(call, why, man, write)
+		s.NextLife = nextLife
+		steps = append(steps, s)
+	}
+	mapRoot := func() {
+		if s.maps(c, link) {
+			raw("write /proc/self/uid_map", "without a map no id inside means anything outside", "user_namespaces(7)", func(b *entry.Builder) {
+				ns.MapRoot(b, c.Euid(link), unix.Getegid())
+			})
 		}
 	}
 
@@ -163,34 +173,40 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		// clone(2) has no bit for the time namespace.
 		late := flags & (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
 		early := flags &^ late
-		raw("the child starts in the new namespaces, the parent waits outside", "clone(2)",
-			entry.Fork{Label: "clone(" + ns.Names(early) + ")", Flags: early, Deathsig: deathsig, InitFollows: init})
-		if s.maps(c, link) {
-			raw("without a map no id inside means anything outside", "user_namespaces(7)", ns.MapRoot(c.Euid(link), unix.Getegid())...)
-		}
+		call := "clone(" + ns.Names(early) + ")"
+		raw(call, "the child starts in the new namespaces, the parent waits outside", "clone(2)", func(b *entry.Builder) {
+			b.Add(entry.Fork{Label: call, Flags: early, Deathsig: deathsig, InitFollows: init})
+		})
+		mapRoot()
 		if late != 0 {
-			raw("its root is the group that the process is in now", "cgroup_namespaces(7)", ns.Unshare(late))
+			raw("unshare("+ns.Names(late)+")", "its root is the group that the process is in now", "cgroup_namespaces(7)", func(b *entry.Builder) {
+				ns.Unshare(b, late)
+			})
 		}
 	} else if flags != 0 {
-		raw("this process moves into the new namespaces", "unshare(2)", ns.Unshare(flags))
-		if s.maps(c, link) {
-			raw("without a map no id inside means anything outside", "user_namespaces(7)", ns.MapRoot(c.Euid(link), unix.Getegid())...)
-		}
+		raw("unshare("+ns.Names(flags)+")", "this process moves into the new namespaces", "unshare(2)", func(b *entry.Builder) {
+			ns.Unshare(b, flags)
+		})
+		mapRoot()
 	}
 	if init {
-		raw("process 1 must reap orphans, and ignores signals it has no handler for", "pid_namespaces(7)", entry.Init{Label: "fork the payload from init"})
+		raw("fork", "process 1 must reap orphans, and ignores signals it has no handler for", "pid_namespaces(7)", func(b *entry.Builder) {
+			b.Add(entry.Init{Label: "fork the payload from init"})
+		})
 	}
 	if flags&unix.CLONE_NEWNS != 0 {
-		raw("mounts made here must not appear outside", "mount_namespaces(7)", ns.SetPropagation(ns.Propagation(s.propagation))...)
+		raw("mount(MS_REC|MS_PRIVATE) on /", "mounts made here must not appear outside", "mount_namespaces(7)", func(b *entry.Builder) {
+			ns.SetPropagation(b, ns.Propagation(s.propagation))
+		})
 	}
 	if s.hostname != "" {
-		raw("the uts namespace has its own host name", "sethostname(2)", ns.SetHostname(s.hostname))
+		raw("sethostname", "the uts namespace has its own host name", "sethostname(2)", func(b *entry.Builder) { ns.SetHostname(b, s.hostname) })
 	}
 	if flags&unix.CLONE_NEWNET != 0 && s.lo == "up" {
-		raw("a new network namespace has lo, but down", "netdevice(7)", ns.LoopbackUp()...)
+		raw("bring up lo", "a new network namespace has lo, but down", "netdevice(7)", ns.LoopbackUp)
 	}
 	if s.mountProc != "" {
-		raw("/proc shows the pid namespace that it was mounted in", "proc(5)", ns.MountProc(s.mountProc))
+		raw("mount proc", "/proc shows the pid namespace that it was mounted in", "proc(5)", func(b *entry.Builder) { ns.MountProc(b, s.mountProc) })
 	}
 	return steps
 }

@@ -1,0 +1,6 @@
+// Overlay makes a copy-on-write view of directories, or of the present root.
+package main
+
+import "staves/lib/stages"
+
+func main() { stages.Main("overlay") }

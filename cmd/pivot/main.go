@@ -1,0 +1,6 @@
+// Pivot makes a directory tree the root, and leaves no way back to the old one.
+package main
+
+import "staves/lib/stages"
+
+func main() { stages.Main("pivot") }

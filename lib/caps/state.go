@@ -1,0 +1,138 @@
+package caps
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A State is what the calling thread may do.
+type State struct {
+	Permitted, Effective, Inheritable, Bounding, Ambient Set
+
+	NoNewPrivs bool
+	// NoRoot is SECBIT_NOROOT: user 0 gains nothing by being user 0.
+	NoRoot bool
+	// Last is the kernel's last capability.
+	Last int
+
+	UID, GID [3]uint32 // real, effective, saved
+	Groups   []uint32
+}
+
+// Read returns the calling thread's state. It asks the kernel by calls alone: /proc
+// may not be there.
+func Read() (State, error) {
+	var s State
+	var data [2]unix.CapUserData
+	if err := capCall(unix.SYS_CAPGET, &data); err != nil {
+		return s, fmt.Errorf("capget: %w", err)
+	}
+	s.Permitted = join(data[0].Permitted, data[1].Permitted)
+	s.Effective = join(data[0].Effective, data[1].Effective)
+	s.Inheritable = join(data[0].Inheritable, data[1].Inheritable)
+	s.Last = -1
+	for n := range 64 {
+		in, err := prctl(unix.PR_CAPBSET_READ, uintptr(n), 0)
+		if err != 0 { // EINVAL: capability n does not exist
+			break
+		}
+		s.Bounding |= Set(in) << n
+		s.Last = n
+	}
+	for n := range s.Last + 1 {
+		if !(s.Permitted & s.Inheritable).Has(n) { // the kernel has no other ambient ones
+			continue
+		}
+		in, err := prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(n))
+		if err != 0 {
+			return s, fmt.Errorf("read the ambient set: %w", err)
+		}
+		s.Ambient |= Set(in) << n
+	}
+	nnp, err := prctl(unix.PR_GET_NO_NEW_PRIVS, 0, 0)
+	if err != 0 {
+		return s, fmt.Errorf("read no_new_privs: %w", err)
+	}
+	bits, err := prctl(unix.PR_GET_SECUREBITS, 0, 0)
+	if err != 0 {
+		return s, fmt.Errorf("read securebits: %w", err)
+	}
+	s.NoNewPrivs, s.NoRoot = nnp != 0, bits&1 != 0
+	return s, s.readIDs()
+}
+
+func (s *State) readIDs() error {
+	for nr, id := range [...]*[3]uint32{&s.UID, &s.GID} {
+		call := [...]uintptr{unix.SYS_GETRESUID, unix.SYS_GETRESGID}[nr]
+		if _, _, err := unix.RawSyscall(call, uintptr(unsafe.Pointer(&id[0])), uintptr(unsafe.Pointer(&id[1])), uintptr(unsafe.Pointer(&id[2]))); err != 0 {
+			return fmt.Errorf("read the process's ids: %w", err)
+		}
+	}
+	n, _, err := unix.RawSyscall(unix.SYS_GETGROUPS, 0, 0, 0)
+	if err == 0 && n > 0 {
+		s.Groups = make([]uint32, n)
+		n, _, err = unix.RawSyscall(unix.SYS_GETGROUPS, n, uintptr(unsafe.Pointer(&s.Groups[0])), 0)
+		s.Groups = s.Groups[:min(int(n), len(s.Groups))]
+	}
+	if err != 0 {
+		return fmt.Errorf("getgroups: %w", err)
+	}
+	return nil
+}
+
+// Supported is the set of the capabilities that the kernel knows.
+func (s *State) Supported() Set { return All >> (63 - s.Last) }
+
+// Held is what can be kept: permitted, and not yet out of the bounding set.
+func (s *State) Held() Set { return s.Permitted & s.Bounding }
+
+func join(low, high uint32) Set { return Set(high)<<32 | Set(low) }
+
+// capCall makes capget(2) or capset(2), version 3: two words for each set.
+func capCall(nr uintptr, data *[2]unix.CapUserData) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	_, _, errno := unix.RawSyscall(nr, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(data)), 0)
+	runtime.KeepAlive(data)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// prctl makes prctl(2) with the unused arguments 0, as the kernel insists.
+func prctl(option int, arg2, arg3 uintptr) (uintptr, unix.Errno) {
+	r, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, uintptr(option), arg2, arg3, 0, 0, 0)
+	return r, errno
+}
+
+// Differs says in what s is not want, "" if in nothing.
+func (s *State) Differs(want *State) string {
+	var diffs []string
+	for i, set := range [...]string{"permitted", "effective", "inheritable", "bounding", "ambient"} {
+		is := [...]Set{s.Permitted, s.Effective, s.Inheritable, s.Bounding, s.Ambient}[i]
+		should := [...]Set{want.Permitted, want.Effective, want.Inheritable, want.Bounding, want.Ambient}[i]
+		if more := is &^ should; more != 0 {
+			diffs = append(diffs, fmt.Sprintf("the %s set still has %s", set, more))
+		}
+		if less := should &^ is; less != 0 {
+			diffs = append(diffs, fmt.Sprintf("the %s set lacks %s", set, less))
+		}
+	}
+	if s.NoNewPrivs != want.NoNewPrivs {
+		diffs = append(diffs, fmt.Sprintf("no_new_privs is %v", s.NoNewPrivs))
+	}
+	if s.UID != want.UID {
+		diffs = append(diffs, fmt.Sprintf("the user ids are %d, not %d", s.UID, want.UID))
+	}
+	if s.GID != want.GID {
+		diffs = append(diffs, fmt.Sprintf("the group ids are %d, not %d", s.GID, want.GID))
+	}
+	if !SameGroups(s.Groups, want.Groups) {
+		diffs = append(diffs, fmt.Sprintf("the supplementary groups are %s, not %s", GroupsText(s.Groups), GroupsText(want.Groups)))
+	}
+	return strings.Join(diffs, "; ")
+}

@@ -1,0 +1,86 @@
+package mount
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
+)
+
+// Pivot makes the tree, whose descriptor is the root of a mount, the root of this mount
+// namespace and of every process in it whose root was the old one, and detaches the old
+// root with everything mounted on it. The working directory is then the new root.
+func Pivot(b *entry.Builder, root *Tree) {
+	old := b.Get("open /", unix.SYS_OPENAT, unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	// pivot_root(2): with "." for both, the old root ends up on top of the new one, and
+	// no directory is needed to put it in.
+	b.Do("chdir to the new root", unix.SYS_FCHDIR, root.FD)
+	b.If("pivot_root", unix.EINVAL, nil, func() {
+		// The mount may be locked: inherited when a user namespace was made after it. A
+		// copy made here is not.
+		fd := Clone(b, "copy the new root", root.FD, "", true)
+		AttachOverRoot(b, "attach a copy of the new root", fd)
+		b.Do("chdir to the new root", unix.SYS_FCHDIR, fd)
+		b.Close(fd)
+		b.Do("pivot_root", unix.SYS_PIVOT_ROOT, ".", ".")
+	}, unix.SYS_PIVOT_ROOT, ".", ".")
+	b.Do("chdir to the old root", unix.SYS_FCHDIR, old)
+	b.Close(old)
+	// Other mounts may lie on the old root: each call takes the topmost away, until the
+	// working directory is in no mount of the namespace.
+	b.Do("unmount the old root", unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
+	for range maxStacked {
+		b.Try("unmount the old root", unix.EINVAL, unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
+	}
+	b.Do("chdir to the new root", unix.SYS_CHDIR, "/")
+	alone(b)
+	b.Close(root.FD)
+}
+
+// maxStacked is how many mounts may lie on the old root. A stage leaves at most two.
+const maxStacked = 6
+
+// alone verifies that nothing lies over the root: that the old one is gone.
+func alone(b *entry.Builder) {
+	const what, mountID = "unmount the old root completely", 144 // stx_mnt_id
+	root, above := &entry.Buffer{Size: 256}, &entry.Buffer{Size: 256}
+	b.Do(what, unix.SYS_STATX, unix.AT_FDCWD, "/", 0, unix.STATX_MNT_ID, root)
+	b.Do(what, unix.SYS_STATX, unix.AT_FDCWD, OverRoot, 0, unix.STATX_MNT_ID, above)
+	b.Check(what, entry.Field{Buffer: root, Offset: mountID}, entry.Field{Buffer: above, Offset: mountID}, ^uintptr(0), unix.EBUSY)
+}
+
+// CloseDoors closes every descriptor above 2 but those in keep, and fails with EISDIR if
+// a standard descriptor is a directory: each is a way to the old root. To be made before
+// the Go runtime starts, which has descriptors of its own.
+func CloseDoors(b *entry.Builder, keep []int) {
+	for fd := range 3 {
+		if entry.Closed(fd) {
+			continue
+		}
+		what := fmt.Sprintf("take descriptor %d along, a directory of the old root", fd)
+		b.If(what, entry.AnyError, func(entry.Reg) {
+			b.Check(what, 0, 1, 1, unix.EISDIR)
+		}, nil, unix.SYS_OPENAT, fd, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	stay := slices.Clone(keep)
+	slices.Sort(stay)
+	from := 3
+	for _, fd := range stay {
+		if fd > from {
+			b.Do("close_range", unix.SYS_CLOSE_RANGE, from, fd-1, 0)
+		}
+		from = max(from, fd+1)
+	}
+	b.Do("close_range", unix.SYS_CLOSE_RANGE, from, 0xffffffff, 0)
+}
+
+// Enter makes dir, a path in the new root, the working directory, and verifies that the
+// kernel finds it there: getcwd(2) says "(unreachable)" of a directory outside the root.
+func Enter(b *entry.Builder, dir string) {
+	b.Do("chdir "+dir, unix.SYS_CHDIR, dir)
+	wd := &entry.Buffer{Size: unix.PathMax}
+	b.Do("getcwd after chdir "+dir, unix.SYS_GETCWD, wd, wd.Size)
+	b.Check("find "+dir+" in the new root", entry.Field{Buffer: wd}, int('/'), 0xff, unix.EXDEV)
+}

@@ -1,0 +1,83 @@
+package mount
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
+)
+
+// scratch is a tmpfs to keep upper and work directories in. The kernel takes an upper
+// directory only from a mount that is attached in this namespace (before Linux 6.15),
+// so it lies over "/" while overlays are made of it; they hold on to it afterwards.
+type scratch struct {
+	b *entry.Builder
+}
+
+// withScratch writes f's calls so that they have a scratch as their working directory,
+// and takes the scratch away after them.
+func withScratch(b *entry.Builder, size string, f func(s scratch) entry.Reg) entry.Reg {
+	var fd entry.Reg
+	plainModes(b, func() {
+		cwd := b.Get("open the working directory", unix.SYS_OPENAT, unix.AT_FDCWD, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		tmpfs := New(b, "tmpfs", NoSuid|NoDev, Option{"mode", "755"}, Option{"size", size})
+		AttachOverRoot(b, "attach a tmpfs for changes", tmpfs)
+		b.Do("chdir to the tmpfs for changes", unix.SYS_FCHDIR, tmpfs)
+		b.Close(tmpfs)
+		fd = f(scratch{b})
+		b.Do("unmount the tmpfs for changes", unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
+		b.Do("return to the working directory", unix.SYS_FCHDIR, cwd)
+		b.Close(cwd)
+	})
+	return fd
+}
+
+// CopyOfRoot looks at "/" and returns what makes a detached copy-on-write view of it,
+// with changes on a tmpfs of at most size: one overlay, or [SplitRoot] in a user
+// namespace.
+func CopyOfRoot(size string, inUserNS bool) (func(b *entry.Builder) entry.Reg, error) {
+	if inUserNS {
+		entries, err := ListRoot()
+		return func(b *entry.Builder) entry.Reg { return SplitRoot(b, size, entries) }, err
+	}
+	var top unix.Stat_t
+	if err := unix.Stat("/", &top); err != nil {
+		return nil, fmt.Errorf("stat /: %w", err)
+	}
+	return func(b *entry.Builder) entry.Reg { return OnTmpfs(b, []string{"/"}, size, false, &top) }, nil
+}
+
+// OnTmpfs makes a detached overlay of lower, absolute paths, whose changes go to a tmpfs
+// of at most size (tmpfs(5)); the tmpfs lives as long as the overlay does. The process
+// must have a mount namespace of its own.
+//
+// The upper directory takes mode and owner of the topmost layer, since the kernel shows
+// them as those of the whole.
+func OnTmpfs(b *entry.Builder, lower []string, size string, userXattr bool, top *unix.Stat_t) entry.Reg {
+	return withScratch(b, size, func(s scratch) entry.Reg {
+		o := s.overlay("root", lower, userXattr)
+		s.owner(o, top)
+		return o.Mount(s.b)
+	})
+}
+
+// overlay describes an overlay whose changes go to directories of the scratch called
+// name.up and name.work.
+func (s scratch) overlay(name string, lower []string, userXattr bool) Overlay {
+	o := Overlay{Lower: lower, Upper: name + ".up", Work: name + ".work", UserXattr: userXattr}
+	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Work, 0o700)
+	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Upper, 0o755)
+	return o
+}
+
+// owner gives o's upper directory mode and owner. An owner that is not mapped in this
+// user namespace cannot be given; the caller's then serves.
+func (s scratch) owner(o Overlay, st *unix.Stat_t) {
+	if st.Uid != 0 || st.Gid != 0 {
+		s.b.Try("chown a directory for changes", entry.AnyError, unix.SYS_FCHOWNAT, unix.AT_FDCWD, o.Upper, int(st.Uid), int(st.Gid), 0)
+	}
+	if mode := st.Mode & 0o7777; mode != 0o755 {
+		s.b.Do("chmod a directory for changes", unix.SYS_FCHMODAT, unix.AT_FDCWD, o.Upper, int(mode))
+	}
+}

@@ -1,0 +1,44 @@
+// Package probe tells what this kernel is and where in it this process stands: the facts
+// that a chain needs before it begins (namespaces(7), proc(5)).
+//
+// When not to use this package: to learn whether a step will succeed. Take the step; its
+// errno is the answer, and lib/diag explains it.
+package probe
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// InitialUserNamespace tells whether the calling process is in the user namespace that
+// the machine started with: whether ids mean there what they mean on disk. Without
+// /proc it says no, which costs only the detour that a user namespace needs.
+func InitialUserNamespace() bool {
+	fd, err := unix.Open("/proc/self/uid_map", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var buf [128]byte
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return false
+	}
+	f := strings.Fields(string(buf[:n]))
+	return len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"
+}
+
+// InitialPidNamespace tells whether the caller is in the pid namespace that the machine
+// started with, whose inode number is fixed (PROC_PID_INIT_INO of the kernel). Without
+// /proc it says yes, the answer that gives least away.
+func InitialPidNamespace() bool {
+	const initial = 0xeffffffc
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &st); err != nil {
+		// Where the /proc in view belongs to an outer pid namespace, self dangles: then
+		// this process is in an inner one.
+		return unix.Stat("/proc/version", &st) != nil
+	}
+	return st.Ino == initial
+}

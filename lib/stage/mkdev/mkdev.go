@@ -1,0 +1,114 @@
+// Package mkdev is the stage that gives a root its own minimal /dev.
+package mkdev
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"staves/lib/chain"
+	"staves/lib/dev"
+	"staves/lib/diag"
+	"staves/lib/entry"
+	"staves/lib/mount"
+)
+
+// Tool is what the registry knows of mkdev.
+var Tool = &chain.Tool{
+	Name:    "mkdev",
+	Summary: "Put a minimal /dev on DIR.",
+	Operand: "DIR",
+	New:     func() chain.Stage { return &stage{} },
+	Notes: `
+Without DIR: dev in the root that overlay left; else /dev. The tree is a tmpfs with
+null zero full random urandom tty, ptmx and a pts of its own, shm, and the links fd
+stdin stdout stderr. Nodes are made with mknod; in a user namespace, where that is not
+allowed, the host's are bound.
+
+With NEXT the mounts are in a mount namespace of their own. Without NEXT, 'mkdev DIR'
+mounts them here and returns, as mount(8) does; 'umount -R DIR' takes them away.
+  nsrun -mp -- overlay mkdev pivot -- sh`,
+}
+
+type stage struct {
+	shmSize string
+}
+
+func (s *stage) Options(fs *pflag.FlagSet) {
+	fs.StringVar(&s.shmSize, "shm-size", "64M", "size of shm: `SIZE` in bytes, or with K, M, G")
+}
+
+// Returns: 'mkdev DIR' by itself mounts and returns.
+func (s *stage) Returns(link *chain.Link) bool { return link.Operand != "" }
+
+func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
+	if !validSize(s.shmSize) {
+		return fmt.Errorf("--shm-size: %q is no size: digits, then K, M or G", s.shmSize)
+	}
+	if link.Operand != "" {
+		var st unix.Stat_t
+		if err := unix.Lstat(link.Operand, &st); err != nil {
+			return chain.OperandError(link, err)
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return fmt.Errorf("%s is a symbolic link, which could lead anywhere: %w", link.Operand, unix.ELOOP)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return chain.PathError("use", link.Operand, unix.ENOTDIR)
+		}
+	}
+	if c.Has(chain.Pivoted, link) && c.InUserNS(link) {
+		return diag.WithHint(errors.New("after pivot, in a user namespace, there are no device nodes to bind"), "put mkdev before pivot: ... mkdev pivot ROOT -- ...")
+	}
+	if c.Payload != nil {
+		c.Provide(chain.MountNS, link)
+	}
+	return nil
+}
+
+// validSize: what tmpfs(5) takes, without its per cent sign.
+func validSize(s string) bool {
+	if n := len(s); n > 0 && (s[n-1] == 'K' || s[n-1] == 'M' || s[n-1] == 'G') {
+		s = s[:n-1]
+	}
+	if s == "" || len(s) > 15 {
+		return false
+	}
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
+	var steps []chain.Step
+	if c.Payload != nil && !c.Has(chain.MountNS, link) {
+		steps = append(steps, chain.OwnMounts(mount.OwnNamespace))
+	}
+	return append(steps, chain.Raw("mount a minimal /dev",
+		"the host's /dev holds every disk of the machine; a program needs a handful of harmless nodes", "mknod(2)",
+		func(b *entry.Builder) {
+			target := s.target(b, c, link)
+			dev.Mount(b, target, dev.Options{ShmSize: s.shmSize, Bind: c.InUserNS(link)})
+			b.Close(target)
+		}))
+}
+
+// target opens the directory that becomes /dev.
+func (s *stage) target(b *entry.Builder, c *chain.Chain, link *chain.Link) entry.Reg {
+	if link.Operand != "" {
+		return b.Get("open "+link.Operand, unix.SYS_OPENAT, unix.AT_FDCWD, link.Operand, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	}
+	root := c.State.Root
+	if root == "" {
+		root = "/"
+	}
+	tree := mount.OpenTree(b, root)
+	tree.Name = "" // in errors, paths are those in the new root
+	defer b.Close(tree.FD)
+	return tree.RealDir(b, "dev")
+}
