@@ -1,4 +1,56 @@
-LDFLAGS = -s -w -E staves/lib/entry.start
-all:
+# 'make' builds the seven commands into bin/; 'make help' lists what else there is.
+
+# Every directory of cmd/ is a command, except the multi-call one of 'make box'.
+TOOLS := $(filter-out staves,$(notdir $(wildcard cmd/*)))
+
+# -E names the entry point that runs before the Go runtime: see lib/entry.
+LDFLAGS := -s -w -E staves/lib/entry.start
+BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+TOOL    := go tool -modfile=tools/go.mod
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+bindir   = $(DESTDIR)$(PREFIX)/bin
+
+# What a user gives as CMD reaches the container as it was typed: make must not expand
+# the dollar signs in it.
+export STAVES_CMD := $(value CMD)
+unexport CMD
+
+.DEFAULT_GOAL := build
+.PHONY: build help run test check bench box install uninstall clean
+
+build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for another machine)
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	$(BUILD) -o bin/ $(TOOLS:%=./cmd/%)
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: build ## open a shell in a container over this system's own files, copy on write; CMD='...' runs that instead
+	@scripts/run
+
+test: build ## run every test; REQUIRE=all makes a skipped one a failure
+	@scripts/test
+
+check: ## vet, staticcheck, gofumpt, shellcheck, shfmt, and the rules of the house
+	@scripts/check
+
+bench: build ## measure against bwrap, runc and unshare
+	@scripts/bench
+
+box: ## build all seven as one file with seven links into bin/box/
+	@mkdir -p bin/box
+	$(BUILD) -o bin/box/ ./cmd/staves
+	@for t in $(TOOLS); do ln -sf staves bin/box/$$t; done
+
+# Whoever installs is often root, without Go: what is built is installed as it is.
+install: $(if $(filter-out $(wildcard bin/*),$(TOOLS:%=bin/%)),build) ## install bin/ into PREFIX (/usr/local), under DESTDIR
+	install -d '$(bindir)'
+	install -m 755 $(TOOLS:%=bin/%) '$(bindir)'
+
+uninstall: ## remove what 'make install' put there
+	rm -f $(TOOLS:%='$(bindir)'/%)
+
+clean: ## remove what was built
+	rm -rf bin

@@ -7,7 +7,7 @@
 //
 // A chain lives in one process, but not always in one life of it: a step that must be
 // taken before the Go runtime starts (a user namespace, a fork whose parent only
-// waits) is put into an [entry.Program], the process executes itself, and the chain
+// waits) is put into an program ([entry.Builder]), the process executes itself, and the chain
 // goes on in the next life where it left off. See docs/design/0001-lives.md.
 //
 // When not to use this package: to isolate a program from Go code. The mechanism
@@ -418,48 +418,53 @@ func mntID() string {
 	return fmt.Sprintf("%x:%d", st.Dev, st.Ino)
 }
 
-// The state is text: fields, lists and pairs have a separator each that no path holds.
-const (
-	fieldSep = "\x02"
-	listSep  = "\x01"
-)
-
+// The state is text: strings, each ended by a NUL, which no word and no path holds; a
+// list has its length before it.
 func (c *Chain) encode() string {
 	s := &c.State
-	var facts []string
-	for f, at := range c.facts {
-		facts = append(facts, strconv.Itoa(at)+string(f))
-	}
-	return strings.Join([]string{
+	words := []string{
 		strconv.Itoa(s.Done), strconv.Itoa(s.Euid), s.Root, s.Net, strconv.FormatBool(s.Mnt),
-		strings.Join(facts, listSep), strings.Join(s.Clean, listSep),
-	}, fieldSep)
+		strconv.Itoa(len(c.facts)),
+	}
+	for f, at := range c.facts {
+		words = append(words, strconv.Itoa(at), string(f))
+	}
+	words = append(words, strconv.Itoa(len(s.Clean)))
+	words = append(words, s.Clean...)
+	return strings.Join(words, "\x00") + "\x00"
 }
 
 var errState = errors.New("the chain's state was damaged on the way")
 
 func (c *Chain) decode(text string) error {
-	s := &c.State
-	f := strings.Split(text, fieldSep)
-	if len(f) != 7 {
-		return errState
-	}
-	var err1, err2 error
-	s.Done, err1 = strconv.Atoi(f[0])
-	s.Euid, err2 = strconv.Atoi(f[1])
-	if err1 != nil || err2 != nil {
-		return errState
-	}
-	s.Root, s.Net, s.Mnt = f[2], f[3], f[4] == "true"
-	for _, fact := range strings.Split(f[5], listSep) {
-		digits := strings.TrimLeft(fact, "-0123456789")
-		at, err := strconv.Atoi(strings.TrimSuffix(fact, digits))
-		if err == nil {
-			c.facts[Fact(digits)] = at
+	words := strings.Split(text, "\x00")
+	bad := words[len(words)-1] != ""
+	words = words[:len(words)-1]
+	next := func() (w string) {
+		if len(words) == 0 {
+			bad = true
+			return ""
 		}
+		w, words = words[0], words[1:]
+		return w
 	}
-	if f[6] != "" {
-		s.Clean = strings.Split(f[6], listSep)
+	number := func() int {
+		n, err := strconv.Atoi(next())
+		bad = bad || err != nil
+		return n
+	}
+	s := &c.State
+	s.Done, s.Euid = number(), number()
+	s.Root, s.Net, s.Mnt = next(), next(), next() == "true"
+	for n := number(); n > 0 && !bad; n-- {
+		at := number()
+		c.facts[Fact(next())] = at
+	}
+	for n := number(); n > 0 && !bad; n-- {
+		s.Clean = append(s.Clean, next())
+	}
+	if bad || len(words) > 0 {
+		return errState
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func (r *Run) exec() error {
 func (r *Run) execLast(program *entry.Builder) {
 	if r.Chain.PayloadIndex != 0 && slices.Equal(r.State.env(r.stageByPath()), entry.Environ()) {
 		name := r.Chain.Payload[0]
-		program.Exec(name, candidates(name), r.Chain.PayloadIndex)
+		program.Exec(name, candidates(name), r.Chain.PayloadIndex, !strings.Contains(name, "/"))
 	}
 }
 
@@ -183,18 +183,20 @@ func (r *Run) stageByPath() bool {
 // candidates are the paths at which the program called name is looked for, in order,
 // as execvp(3) does: with the caller's PATH.
 func candidates(name string) []string {
+	for _, e := range entry.Environ() {
+		if path, ok := strings.CutPrefix(e, "PATH="); ok {
+			return candidatesIn(path, name)
+		}
+	}
+	return candidatesIn("/bin:/usr/bin", name)
+}
+
+func candidatesIn(path, name string) []string {
 	if strings.Contains(name, "/") {
 		return []string{name}
 	}
 	if name == "" {
 		return nil
-	}
-	path := "/bin:/usr/bin"
-	for _, e := range entry.Environ() {
-		if v, ok := strings.CutPrefix(e, "PATH="); ok {
-			path = v
-			break
-		}
 	}
 	var c []string
 	for _, dir := range strings.Split(path, ":") {

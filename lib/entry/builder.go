@@ -23,19 +23,23 @@ type Builder struct {
 	Tool string
 
 	ops     []uint64 // the program, opWords for each operation
-	after   []uint64 // the waiter's
 	blob    []byte
 	texts   map[string]uint64
 	buffers map[*Buffer]uint64
 	free    []Reg
 	top     Reg
 	log     Reg
-	fork    int // the place of the fork
-	forked  bool
-	cleaner []string
-	fixed   bool // an operation that is not movable came after the fork
+	forks   []*forkOp
+	fixed   bool // an operation that is not movable came after the last fork
 	movable bool
 	err     error
+}
+
+// forkOp is a fork of the program.
+type forkOp struct {
+	place   int
+	after   []uint64 // the waiter's operations
+	cleaner []string
 }
 
 // A Reg names a kept result: a descriptor, mostly.
@@ -218,55 +222,63 @@ func (b *Builder) Movable(f func()) {
 	b.movable = false
 }
 
-// Fork forks. If the program has a fork already, into no new namespace, and only movable
-// calls came after it, that one is made to be this one, which saves a process: the
-// movable calls are then made in the new namespaces.
+// Fork forks. If the last fork of the program is one into no new namespace, and only
+// movable calls came after it, that one is made to be this one, which saves a process:
+// the movable calls are then made in the new namespaces.
 func (b *Builder) Fork(what string, f Fork) {
-	if b.forked {
-		w := b.at(b.fork)
-		switch {
-		case b.fixed || w[forkFlags] != 0 || w[forkDeathsig] != 0:
-			b.err = fmt.Errorf("%s: a second fork in one program", what)
-			return
-		case f.Cleaner != nil && b.cleaner != nil && f.Cleaner[0] != b.cleaner[0]:
-			b.err = fmt.Errorf("%s: a waiter that cleans up for two tools", what)
-			return
-		case f.Flags != 0:
-			// The error, if it fails, is this one's.
-			w[opLabel], w[opTool] = b.text(what), b.text(b.Tool)
-		}
-	} else {
-		b.fork = b.place()
+	last := b.mergeable(&f)
+	if last == nil {
+		last = &forkOp{place: b.place()}
 		b.op(kindFork, what)
-		b.forked, b.fixed = true, false
+		b.forks, b.fixed = append(b.forks, last), false
 	}
-	w := b.at(b.fork)
+	w := b.at(last.place)
+	w[opLabel], w[opTool] = b.text(what), b.text(b.Tool) // if it fails, it is for this one's flags
 	w[forkFlags], w[forkDeathsig] = uint64(f.Flags), uint64(f.Deathsig)
 	if f.InitFollows {
 		w[forkInitFollows] = 1
 	}
+	// From the inside out: what was made last is removed first.
+	outer := last.after
+	last.after = nil
 	for _, dir := range f.Remove {
-		b.after = append(b.after, make([]uint64, opWords)...)
-		a := b.after[len(b.after)-opWords:]
+		last.after = append(last.after, make([]uint64, opWords)...)
+		a := last.after[len(last.after)-opWords:]
 		a[opKind], a[opNr], a[opAllow] = kindCall, unix.SYS_UNLINKAT, uint64(unix.ENOENT)
 		for i, arg := range []any{unix.AT_FDCWD, dir, unix.AT_REMOVEDIR} {
 			b.arg(a, i, arg)
 		}
 	}
-	w = b.at(b.fork)
-	w[forkAfterLen] = uint64(len(b.after) / opWords)
+	last.after = append(last.after, outer...)
+	w[forkAfterLen] = uint64(len(last.after) / opWords)
 	if f.Cleaner == nil {
 		return
 	}
-	if b.cleaner == nil {
-		b.cleaner = slices.Clone(f.Cleaner)
-	} else {
-		b.cleaner = append(b.cleaner, f.Cleaner[1:]...)
+	words := slices.Clone(f.Cleaner)
+	if last.cleaner != nil {
+		words = append(words, last.cleaner[1:]...)
 	}
+	last.cleaner = words
 	head := afterVar + letters(uint64(unix.Getpid())) + ":"
-	w[forkEnv] = b.room(head + "aaaaaaaa:" + strings.Join(b.cleaner, wordSep))
+	w[forkEnv] = b.room(head + "aaaaaaaa:" + joinWords(words))
 	w[forkStatus] = w[forkEnv] + uint64(len(head))
 	w[forkExe] = b.text(selfExe)
+}
+
+// mergeable returns the last fork if f can be made in its place.
+func (b *Builder) mergeable(f *Fork) *forkOp {
+	if len(b.forks) == 0 || b.fixed {
+		return nil
+	}
+	last := b.forks[len(b.forks)-1]
+	w := b.at(last.place)
+	if w[forkFlags] != 0 || w[forkDeathsig] != 0 {
+		return nil
+	}
+	if f.Cleaner != nil && last.cleaner != nil && f.Cleaner[0] != last.cleaner[0] {
+		return nil // two tools' clean-ups: two waiters
+	}
+	return last
 }
 
 // Init forks the first process of a pid namespace: the parent stays as its init, which
@@ -274,10 +286,15 @@ func (b *Builder) Fork(what string, f Fork) {
 func (b *Builder) Init(what string) { b.op(kindInit, what) }
 
 // Exec runs the payload without starting the Go runtime: the words of this process from
-// index on (0 is the program's name), at the first of paths that can be executed.
-func (b *Builder) Exec(what string, paths []string, index int) {
+// index on (0 is the program's name), at the first of paths that can be executed. With
+// search the paths come from PATH: a directory that may not be searched is then one
+// where the program is not.
+func (b *Builder) Exec(what string, paths []string, index int, search bool) {
 	w := b.op(kindExec, what)
 	w[opArgs], w[opArgs+1] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(index)
+	if search {
+		w[opArgs+2] = 1
+	}
 }
 
 // arg encodes argument i of an operation.

@@ -15,13 +15,13 @@
 //
 // begins in this package instead of in the runtime. A few lines of assembly call
 // premain, which records what the runtime is about to disturb, so that [Execve] can
-// restore it. And when the process was started by [Program.Start], premain carries
+// restore it. And when the process was started by [Builder.Start], premain carries
 // out a list of system calls that an earlier life of the same process decided on:
 // unshare(CLONE_NEWUSER) with one thread, clone with a parent that stays behind as a
 // waiter of a few kilobytes, an init for a pid namespace, and where nothing else is
 // left to do the payload's execve, without a second start of the runtime.
 //
-// A binary linked without the flag (go install) still works: [Program.Start] then
+// A binary linked without the flag (go install) still works: [Builder.Start] then
 // runs a copy of the binary, in memory, whose ELF header names this entry point. What
 // the runtime disturbed in the first start stays disturbed; [Ran] tells.
 //
@@ -29,6 +29,8 @@
 package entry
 
 import (
+	"errors"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -54,7 +56,7 @@ type record struct {
 var rec record
 
 // Ran tells whether this process began in premain: whether the binary was linked
-// with -E, or restarted by [Program.Start].
+// with -E, or restarted by [Builder.Start].
 func Ran() bool { return rec.ran }
 
 // Ignored returns the signals that the caller had ignored, bit n-1 for signal n; 0
@@ -70,12 +72,12 @@ func Blocked() uint64 { return rec.mask }
 func Closed(fd int) bool { return rec.closed&(1<<fd) != 0 }
 
 // Environ returns the environment as the caller gave it: every entry, in order,
-// duplicates and entries without "=" included, but without what [Program.Start] and
+// duplicates and entries without "=" included, but without what [Builder.Start] and
 // premain put first. (os.Environ keeps only the first of two entries with one name.)
 // The slice is the caller's to keep, not to change.
 func Environ() []string {
 	if !rec.ran {
-		return syscall.Environ()
+		return procEnviron()
 	}
 	if rec.env == nil {
 		p := unsafe.Add(envp(), 8*(tuned+rec.strings))
@@ -96,14 +98,48 @@ func text(p unsafe.Pointer) string {
 	return unsafe.String((*byte)(p), n)
 }
 
+// procEnviron is the environment as the kernel shows it; where there is no /proc, as
+// the runtime does.
+func procEnviron() []string {
+	fd, err := unix.Open("/proc/self/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return syscall.Environ()
+	}
+	defer unix.Close(fd)
+	var all []byte
+	for buf := make([]byte, 64<<10); ; {
+		n, err := unix.Read(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return syscall.Environ()
+		}
+		if n == 0 {
+			break
+		}
+		all = append(all, buf[:n]...)
+	}
+	env := strings.Split(string(all), "\x00")
+	return env[:len(env)-1] // each ends in a NUL
+}
+
+const atSecure = 23 // AT_SECURE of <elf.h>
+
 // Secure tells whether the kernel started this process with more privilege than its
 // caller has: AT_SECURE of getauxval(3), set for setuid programs and file
-// capabilities. Without premain it answers by comparing ids.
+// capabilities.
 func Secure() bool {
-	if !rec.ran {
-		return unix.Getuid() != unix.Geteuid() || unix.Getgid() != unix.Getegid()
+	if rec.ran {
+		return auxv(atSecure) != 0
 	}
-	return auxv(23) != 0 // AT_SECURE
+	pairs, err := unix.Auxv()
+	for _, p := range pairs {
+		if p[0] == atSecure {
+			return p[1] != 0
+		}
+	}
+	return err != nil
 }
 
 // execfn is the path that this process was started by (AT_EXECFN).

@@ -16,7 +16,7 @@ import (
 // own. Both are set or used by entry_GOARCH.s.
 var (
 	stack0 unsafe.Pointer
-	tls0   [128]byte
+	tls0   [128]byte //lint:ignore U1000 entry_amd64.s uses it
 )
 
 // sys makes one system call and returns what the kernel returned: -4095 to -1 is an
@@ -60,6 +60,9 @@ var scratch struct {
 	slash [2]byte
 }
 
+// premain is where start, in entry_GOARCH.s, goes before the runtime.
+//
+//lint:ignore U1000 called from assembly
 //go:nosplit
 //go:norace
 func premain() {
@@ -300,7 +303,7 @@ func run(base unsafe.Pointer, end uint64) (failed, errno uint64) {
 		case kindInit:
 			r = forkInit()
 		case kindExec:
-			r = execList(at(base, word(op, opArgs)), word(op, opArgs+1))
+			r = execList(at(base, word(op, opArgs)), word(op, opArgs+1), word(op, opArgs+2) != 0)
 		}
 		if isErr(r) {
 			return i, uint64(-r)
@@ -527,7 +530,9 @@ func waiter(base, op unsafe.Pointer, child uintptr) {
 					if *(*int32)(shared()) != 0 {
 						status = *(*int32)(unsafe.Add(shared(), 4))
 					}
-					cleanUp(base, op, status)
+					if !cleanUp(base, op) {
+						becomeCleaner(base, op, status)
+					}
 					die(status)
 				}
 				stopSelf()
@@ -548,21 +553,27 @@ func stopSelf() {
 	sys(unix.SYS_KILL, sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0), uintptr(unix.SIGSTOP), 0, 0, 0, 0)
 }
 
-// cleanUp carries out the waiter's own operations. When one fails, the process
-// becomes a Go program again, to do the work with patience: see [Fork.Cleaner].
+// cleanUp carries out the waiter's own operations. It tells whether there is nothing
+// left to do for a cleaner.
 //
 //go:nosplit
 //go:norace
-func cleanUp(base, op unsafe.Pointer, status int32) {
+func cleanUp(base, op unsafe.Pointer) bool {
 	clean := true
 	for i := uintptr(0); i < word(op, forkAfterLen); i++ {
 		after := unsafe.Add(base, 8*(hdrWords+(word(op, forkAfter)+i)*opWords))
 		r := call(base, after)
 		clean = clean && (!isErr(r) || -r == word(after, opAllow))
 	}
-	if clean || word(op, forkEnv) == 0 {
-		return
-	}
+	return clean || word(op, forkEnv) == 0
+}
+
+// becomeCleaner makes a Go program of the waiter again, to clean up with patience: see
+// [Fork.Cleaner]. It returns only if that cannot be executed.
+//
+//go:nosplit
+//go:norace
+func becomeCleaner(base, op unsafe.Pointer, status int32) {
 	// The wait status, as eight letters, goes where encode left room for it.
 	for i := uintptr(0); i < 8; i++ {
 		*(*byte)(at(base, word(op, forkStatus)+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
@@ -612,7 +623,7 @@ func initLoop(child uintptr) {
 //
 //go:nosplit
 //go:norace
-func execList(list unsafe.Pointer, index uintptr) uintptr {
+func execList(list unsafe.Pointer, index uintptr, search bool) uintptr {
 	argv := uintptr(unsafe.Add(stack0, 8*(1+index)))
 	env := uintptr(unsafe.Add(envp(), 8*rec.strings))
 	worst := failure(uintptr(unix.ENOENT))
@@ -621,7 +632,9 @@ func execList(list unsafe.Pointer, index uintptr) uintptr {
 		switch r {
 		case failure(uintptr(unix.ENOENT)), failure(uintptr(unix.ENOTDIR)):
 		case failure(uintptr(unix.EACCES)):
-			worst = r
+			if !search || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
+				worst = r
+			}
 		default:
 			return r
 		}

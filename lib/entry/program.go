@@ -66,21 +66,23 @@ const (
 
 // encode puts the program together: what premain decodes, and run carries out.
 func (b *Builder) encode(state string) ([]uint64, error) {
-	stateAt := b.text(state)
+	stateAt := b.room(state)
 	for len(b.blob)%8 != 0 {
 		b.blob = append(b.blob, 0)
 	}
-	size := hdrWords + len(b.ops) + len(b.after)
+	// The waiters' operations stand behind the program.
+	ops := slices.Clone(b.ops)
+	for _, f := range b.forks {
+		ops[f.place*opWords+forkAfter] = uint64(len(ops) / opWords)
+		ops = append(ops, f.after...)
+	}
+	size := hdrWords + len(ops)
 	all := make([]uint64, size+len(b.blob)/8)
 	all[hdrMagic], all[hdrPid], all[hdrBlob] = magic, uint64(unix.Getpid()), uint64(8*size)
 	all[hdrMain] = uint64(len(b.ops) / opWords)
 	all[hdrState], all[hdrLen] = stateAt, uint64(len(state))
-	copy(all[hdrWords:], b.ops)
-	copy(all[hdrWords+len(b.ops):], b.after)
+	copy(all[hdrWords:], ops)
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&all[size])), len(b.blob)), b.blob)
-	if b.forked {
-		all[hdrWords+b.fork*opWords+forkAfter] = all[hdrMain] // the waiter's operations stand behind the program
-	}
 	if b.err == nil && 8*len(all) > maxProgram {
 		b.err = fmt.Errorf("a chain of %d system calls: %w", all[hdrMain], unix.E2BIG)
 	}
@@ -110,6 +112,12 @@ func (e *OpError) Unwrap() error { return e.Errno }
 // Run carries the program out in this process, now, on this thread, and empties the
 // builder; the program may hold no Fork, Init or Exec. A failed operation is an *OpError.
 func (b *Builder) Run() error {
+	for i := range b.place() {
+		switch b.at(i)[opKind] {
+		case kindFork, kindInit, kindExec:
+			return fmt.Errorf("a program that forks or executes wants Start: %w", unix.EINVAL)
+		}
+	}
 	words, err := b.encode("")
 	if err != nil {
 		return err
@@ -210,7 +218,6 @@ type Resume struct {
 const (
 	afterVar = "STAVES_AFTER="
 	selfExe  = "/proc/self/exe"
-	wordSep  = "\x01" // between a cleaner's words
 )
 
 // Resumed returns what an earlier life of this process left, nil in a first life.
@@ -239,7 +246,41 @@ func Resumed() *Resume {
 	for _, c := range []byte(f[1]) {
 		status = status<<4 | uint32(c-'a')&15
 	}
-	return &Resume{Cleaner: strings.Split(f[2], wordSep), Status: unix.WaitStatus(status)}
+	return &Resume{Cleaner: splitWords(f[2]), Status: unix.WaitStatus(status)}
+}
+
+// joinWords makes one string of words that can be any but NUL: \x01 ends a word, and
+// \x02 stands before one of the two where it belongs to a word.
+func joinWords(words []string) string {
+	var b strings.Builder
+	for _, w := range words {
+		for i := range len(w) {
+			if w[i] == 1 || w[i] == 2 {
+				b.WriteByte(2)
+			}
+			b.WriteByte(w[i])
+		}
+		b.WriteByte(1)
+	}
+	return b.String()
+}
+
+// splitWords undoes joinWords.
+func splitWords(s string) []string {
+	var words []string
+	var w []byte
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == 1:
+			words, w = append(words, string(w)), nil
+		case s[i] == 2 && i+1 < len(s):
+			i++
+			w = append(w, s[i])
+		default:
+			w = append(w, s[i])
+		}
+	}
+	return words
 }
 
 // letters is n in hexadecimal with the digits a to p.

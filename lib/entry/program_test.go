@@ -1,0 +1,295 @@
+package entry
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestRun(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var b Builder
+	b.WriteFile(file, "one write")
+	b.Try("allowed to fail", unix.ENOENT, unix.SYS_CHDIR, "/no/such/directory")
+	b.Do("chmod", unix.SYS_FCHMODAT, unix.AT_FDCWD, file, uintptr(0o640))
+	if err := b.Run(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || string(text) != "one write" {
+		t.Errorf("the file holds %q (%v)", text, err)
+	}
+	if st, err := os.Stat(file); err != nil || st.Mode() != 0o640 {
+		t.Errorf("mode %v (%v)", st.Mode(), err)
+	}
+}
+
+func TestRunStopsAtTheFirstError(t *testing.T) {
+	made := filepath.Join(t.TempDir(), "made")
+	b := Builder{Tool: "tool"}
+	b.Do("remove nothing", unix.SYS_UNLINKAT, unix.AT_FDCWD, made, 0)
+	b.Do("mkdir", unix.SYS_MKDIRAT, unix.AT_FDCWD, made, 0o700)
+	err := b.Run()
+	var op *OpError
+	if !errors.As(err, &op) || op.Tool != "tool" || op.Label != "remove nothing" || !errors.Is(err, unix.ENOENT) || op.Exec {
+		t.Errorf("error %#v", err)
+	}
+	if _, err := os.Stat(made); err == nil {
+		t.Error("the second call was made after the first had failed")
+	}
+}
+
+// A condition runs one branch and skips the other, wherever it stands.
+func TestRunIf(t *testing.T) {
+	for _, c := range []struct {
+		dir, want string
+	}{{"/", "before then after"}, {"/no/such/directory", "before otherwise after"}} {
+		dir := t.TempDir()
+		var b Builder
+		mark := func(name string) {
+			b.Do("mark "+name, unix.SYS_MKDIRAT, unix.AT_FDCWD, filepath.Join(dir, name), 0o700)
+		}
+		mark("before")
+		b.If("open", unix.ENOENT, func(r Reg) {
+			mark("then")
+			b.Close(r)
+		}, func() { mark("otherwise") },
+			unix.SYS_OPENAT, unix.AT_FDCWD, c.dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+		mark("after")
+		if err := b.Run(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range strings.Fields("before then otherwise after") {
+			_, err := os.Stat(filepath.Join(dir, name))
+			if want := strings.Contains(c.want, name); (err == nil) != want {
+				t.Errorf("open %s: %s was run: %v, want %v", c.dir, name, err == nil, want)
+			}
+		}
+	}
+}
+
+func TestRunCheck(t *testing.T) {
+	for _, c := range []struct {
+		x, y, mask uintptr
+		want       error
+	}{{5, 5, ^uintptr(0), nil}, {5, 7, 5, nil}, {5, 7, 2, unix.EPERM}} {
+		var b Builder
+		b.Check("compare", c.x, c.y, c.mask, unix.EPERM)
+		if err := b.Run(); !errors.Is(err, c.want) {
+			t.Errorf("%d and %d under %d: %v, want %v", c.x, c.y, c.mask, err, c.want)
+		}
+	}
+}
+
+// Two words that differ lead into the block, two that do not lead past it.
+func TestRunIfDiffer(t *testing.T) {
+	for _, c := range []struct {
+		y    int
+		want error
+	}{{5, nil}, {6, unix.ENOTTY}} {
+		var b Builder
+		b.IfDiffer("compare", 5, c.y, func() { b.Check("fail", 0, 1, 1, unix.ENOTTY) })
+		if err := b.Run(); !errors.Is(err, c.want) {
+			t.Errorf("5 and %d: %v, want %v", c.y, err, c.want)
+		}
+	}
+}
+
+func TestRunEachBit(t *testing.T) {
+	const read = unix.PR_CAPBSET_READ
+	var b Builder
+	b.EachBit("read {}", 1<<0|1<<5, unix.SYS_PRCTL, read, Bit, 0, 0, 0)
+	if err := b.Run(); err != nil {
+		t.Error(err)
+	}
+	b.EachBit("read {}", 1<<0|1<<63, unix.SYS_PRCTL, read, Bit, 0, 0, 0)
+	if err := b.Run(); !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "read 63: ") {
+		t.Errorf("no such capability: %v", err)
+	}
+	has, _ := unix.PrctlRetInt(read, 0, 0, 0, 0)
+	b.CheckEachBit("read {}", 1, uint64(has), unix.SYS_PRCTL, read, Bit, 0, 0, 0)
+	if err := b.Run(); err != nil {
+		t.Error(err)
+	}
+	b.CheckEachBit("read {}", 1, uint64(1-has), unix.SYS_PRCTL, read, Bit, 0, 0, 0)
+	if err := b.Run(); !errors.Is(err, unix.EPERM) {
+		t.Errorf("a result that is not right: %v", err)
+	}
+}
+
+func TestRunLoadsAndWants(t *testing.T) {
+	var b Builder
+	pid := &Buffer{16}
+	b.Do("write a word", unix.SYS_GETCWD, pid, 16)
+	b.Want("getppid", uintptr(os.Getppid()), unix.SYS_GETPPID)
+	r := b.Get("getpid", unix.SYS_GETPID)
+	b.Do("signal 0", unix.SYS_KILL, r, 0)
+	b.Check("getpid", r, os.Getpid(), ^uintptr(0), unix.EDOM)
+	t.Chdir("/")
+	if err := b.Run(); err != nil {
+		t.Error(err)
+	}
+	b.Want("getppid", 1<<30, unix.SYS_GETPPID)
+	if err := b.Run(); !errors.Is(err, unix.EPERM) {
+		t.Errorf("a result that is not wanted: %v", err)
+	}
+	zero := &Buffer{8}
+	b.Do("signal what is in the buffer", unix.SYS_KILL, os.Getpid(), Load{Field{Buffer: zero}})
+	if err := b.Run(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunRefusesForks(t *testing.T) {
+	for name, write := range map[string]func(b *Builder){
+		"fork": func(b *Builder) { b.Fork("x", Fork{}) },
+		"init": func(b *Builder) { b.Init("x") },
+		"exec": func(b *Builder) { b.Exec("x", nil, 0, false) },
+	} {
+		var b Builder
+		write(&b)
+		if err := b.Run(); err == nil {
+			t.Errorf("%s was carried out in place", name)
+		}
+	}
+}
+
+func TestEncodeErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		write func(b *Builder)
+		want  error
+	}{
+		"too big": {func(b *Builder) { b.Do("big", unix.SYS_GETPID, strings.Repeat("x", maxProgram)) }, unix.E2BIG},
+		"a NUL":   {func(b *Builder) { b.Do("nul", unix.SYS_GETPID, "a\x00b") }, unix.EINVAL},
+		"many fds": {func(b *Builder) {
+			for range maxRegs {
+				b.Get("fd", unix.SYS_GETPID)
+			}
+		}, unix.EMFILE},
+		"a float": {func(b *Builder) { b.Do("odd", unix.SYS_GETPID, 3.14) }, nil},
+	} {
+		var b Builder
+		c.write(&b)
+		if _, err := b.encode(""); err == nil || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// shape writes what a program is, for comparing: f fork, i init, c call, with labels.
+func shape(b *Builder) string {
+	var s []string
+	for i := range b.place() {
+		w := b.at(i)
+		label := b.blob[w[opLabel]:]
+		label = label[:bytes.IndexByte(label, 0)]
+		s = append(s, map[uint64]string{kindFork: "f", kindInit: "i", kindCall: "c"}[w[opKind]]+string(label))
+	}
+	return strings.Join(s, " ")
+}
+
+func TestForksMerge(t *testing.T) {
+	move := func(b *Builder) { b.Movable(func() { b.Do("1", unix.SYS_GETPID) }) }
+	stay := func(b *Builder) { b.Do("2", unix.SYS_GETPID) }
+	init := func(b *Builder) { b.Init("") }
+	fork := func(name string, f Fork) func(b *Builder) { return func(b *Builder) { b.Fork(name, f) } }
+	plain := fork("A", Fork{Remove: []string{"/a"}, Cleaner: []string{"cgset", "x"}})
+	space := fork("B", Fork{Flags: unix.CLONE_NEWPID, Remove: []string{"/b"}})
+	other := fork("C", Fork{Cleaner: []string{"netbr", "y"}})
+	again := fork("D", Fork{Remove: []string{"/d"}, Cleaner: []string{"cgset", "z"}})
+	dies := fork("E", Fork{Deathsig: unix.SIGKILL})
+	for _, c := range []struct {
+		write []func(b *Builder)
+		want  string
+	}{
+		{nil, ""},
+		{[]func(b *Builder){plain, move, space, stay}, "fB c1 c2"},
+		{[]func(b *Builder){plain, space}, "fB"},
+		{[]func(b *Builder){plain, stay, space}, "fA c2 fB"},
+		{[]func(b *Builder){space, move, plain}, "fB c1 fA"},
+		{[]func(b *Builder){dies, move, space}, "fE c1 fB"},
+		{[]func(b *Builder){plain, move, other}, "fA c1 fC"},
+		{[]func(b *Builder){plain, move, again, move, space}, "fB c1 c1"},
+		{[]func(b *Builder){plain, init, space}, "fA i fB"},
+		{[]func(b *Builder){move, plain}, "c1 fA"},
+	} {
+		var b Builder
+		for _, w := range c.write {
+			w(&b)
+		}
+		if got := shape(&b); got != c.want {
+			t.Errorf("%s, want %s", got, c.want)
+		}
+	}
+	var b Builder
+	for _, w := range []func(b *Builder){plain, move, again, space} {
+		w(&b)
+	}
+	f := b.forks[0]
+	if !reflect.DeepEqual(f.cleaner, []string{"cgset", "z", "x"}) || len(f.after) != 3*opWords {
+		t.Errorf("the clean-up is %q and %d operations", f.cleaner, len(f.after)/opWords)
+	}
+	for i, want := range []string{"/b", "/d", "/a"} { // from the inside out
+		dir := b.blob[f.after[i*opWords+opArgs+1]:]
+		if dir = dir[:bytes.IndexByte(dir, 0)]; string(dir) != want {
+			t.Errorf("directory %d is %s, want %s", i, dir, want)
+		}
+	}
+}
+
+// Every address in an encoded program lies inside it, whatever the strings.
+func FuzzEncode(f *testing.F) {
+	f.Add("path", "state", uint8(3))
+	f.Add("", "", uint8(0))
+	f.Fuzz(func(t *testing.T, text, state string, n uint8) {
+		var b Builder
+		for range n % 20 {
+			b.Do(text, 1, text, []byte(state), 7, Reg(1), &Buffer{8}, Load{Field{&Buffer{24}, 16}})
+			b.Fork(text, Fork{Flags: 1, Remove: []string{state}, Cleaner: []string{text, state}})
+			b.Exec(text, []string{text}, 1, true)
+		}
+		words, err := b.encode(state)
+		if errors.Is(err, unix.E2BIG) || strings.Contains(text+state, "\x00") {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		blob := words[words[hdrBlob]/8:]
+		raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(blob))), 8*len(blob))
+		if got := string(raw[words[hdrState]:][:words[hdrLen]]); got != state {
+			t.Errorf("state %q, want %q", got, state)
+		}
+		inside := func(at uint64) {
+			if at >= uint64(len(raw)) {
+				t.Errorf("offset %d in %d bytes", at, len(raw))
+			}
+		}
+		for op := words[hdrWords : words[hdrBlob]/8]; len(op) > 0; op = op[opWords:] {
+			inside(op[opLabel])
+			for a := range 6 {
+				if op[opPtr]&(1<<a) != 0 {
+					inside(op[opArgs+a])
+				}
+			}
+		}
+	})
+}
+
+func TestWords(t *testing.T) {
+	for _, words := range [][]string{nil, {""}, {"a"}, {"a", "", "b"}, {"\x01", "\x02\x01\x02", "x\x02"}} {
+		if got := splitWords(joinWords(words)); !reflect.DeepEqual(got, words) {
+			t.Errorf("%q became %q", words, got)
+		}
+	}
+}

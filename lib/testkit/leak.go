@@ -1,0 +1,177 @@
+package testkit
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Snapshot is what is on the machine at one time and could stay behind: for each
+// thing a line that names it, and false if it must be somebody else's.
+type Snapshot map[string]bool
+
+// Private, in the environment, tells that /tmp and the network namespace belong to the
+// test run alone, so that whatever is new there is a leak.
+const Private = "STAVES_TEST_PRIVATE"
+
+// Check compares the machine at the end of the test with what it is now, and fails the
+// test if something stayed behind. It waits a moment for what is still going away.
+// Call it first, so that it looks last; it cannot tell parallel tests apart.
+func Check(t testing.TB) {
+	t.Helper()
+	// Orphans become children of this process, and so stay in view.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	before := Take()
+	t.Cleanup(func() {
+		for _, left := range Left(before) {
+			t.Errorf("left behind: %s", left)
+		}
+	})
+}
+
+// patience is how long something may take to go away.
+var patience = 2 * time.Second
+
+// Left returns what is there now and was not before, after waiting for it to go away.
+func Left(before Snapshot) []string {
+	deadline := time.Now().Add(patience)
+	for {
+		var left []string
+		for thing, our := range Take() {
+			if _, known := before[thing]; our && !known {
+				left = append(left, thing)
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) {
+			slices.Sort(left)
+			return left
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Take takes a snapshot.
+func Take() Snapshot {
+	s := Snapshot{}
+	s.mounts()
+	s.cgroups(s.processes())
+	s.links()
+	s.names("/run/netns", "network namespace", func(string) bool { return true })
+	s.nftTables()
+	private := os.Getenv(Private) != ""
+	s.names(os.TempDir(), "file", func(name string) bool { return private || ours(name) })
+	s.names(".", "file", func(string) bool { return true })
+	return s
+}
+
+// ours tells whether a name contains one of our tools' names.
+func ours(name string) bool {
+	return strings.Contains(name, "staves") ||
+		slices.ContainsFunc(Tools, func(tool string) bool { return strings.Contains(name, tool) })
+}
+
+func (s Snapshot) add(format string, args ...any) { s[fmt.Sprintf(format, args...)] = true }
+
+func (s Snapshot) mounts() {
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(b)) {
+		before, after, _ := strings.Cut(line, " - ")
+		f, g := strings.Fields(before), strings.Fields(after)
+		if len(f) > 4 && len(g) > 0 {
+			s.add("mount of %s on %s (id %s)", g[0], f[4], f[0])
+		}
+	}
+}
+
+// cgroups adds the groups. One that holds processes, but none of ours, is somebody
+// else's.
+func (s Snapshot) cgroups(our map[string]bool) {
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil // a group that is just being removed
+		}
+		b, _ := os.ReadFile(path + "/cgroup.procs")
+		pids := strings.Fields(string(b))
+		s["cgroup "+path] = len(pids) == 0 || slices.ContainsFunc(pids, func(pid string) bool { return our[pid] })
+		return nil
+	})
+}
+
+func (s Snapshot) links() {
+	interfaces, _ := net.Interfaces()
+	for _, i := range interfaces {
+		s.add("network link %s", i.Name)
+	}
+}
+
+// names adds the entries of a directory that are of interest.
+func (s Snapshot) names(dir, what string, wanted func(string) bool) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if wanted(e.Name()) {
+			s.add("%s %s", what, filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+func (s Snapshot) nftTables() {
+	// As an ordinary user this fails: there is none of its own to leave either.
+	out, _ := exec.Command("nft", "list", "tables").Output()
+	for line := range strings.Lines(string(out)) {
+		s.add("nft %s", strings.TrimSpace(line))
+	}
+}
+
+// processes adds the descendants of this process, and reaps dead ones that have become
+// its children. It returns the descendants' pids.
+func (s Snapshot) processes() map[string]bool {
+	our := map[string]bool{}
+	parents, about := map[int]int{}, map[int]string{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		head, tail, _ := strings.Cut(string(stat), ") ")
+		_, name, _ := strings.Cut(head, "(")
+		f := strings.Fields(tail)
+		if len(f) < 2 {
+			continue
+		}
+		parent, _ := strconv.Atoi(f[1])
+		if f[0] == "Z" && parent == os.Getpid() {
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			continue
+		}
+		words, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		parents[pid] = parent
+		about[pid] = fmt.Sprintf("process %d (%s): %s", pid, name, strings.ReplaceAll(strings.TrimRight(string(words), "\x00"), "\x00", " "))
+	}
+	for pid := range parents {
+		for p := parents[pid]; p > 1; p = parents[p] {
+			if p == os.Getpid() {
+				s.add("%s", about[pid])
+				our[strconv.Itoa(pid)] = true
+				break
+			}
+		}
+	}
+	return our
+}

@@ -1,0 +1,150 @@
+// Package testkit is for tests only: it proves that a test leaves nothing behind on
+// the machine ([Check]), builds the binaries that tests run ([Bin]), and runs them as
+// an ordinary user ([AsUser]).
+//
+// When not to use this package: outside of _test.go files. A test of the house's
+// rules holds that.
+package testkit
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// Tools are the names of the seven commands.
+var Tools = []string{"cgset", "netbr", "nsrun", "overlay", "mkdev", "pivot", "capdrop"}
+
+// UID and GID are an ordinary user's: no account needs to have them.
+const (
+	UID = 1000
+	GID = 1000
+)
+
+// NeedRoot skips the test unless it is run by root.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+// NeedExec skips the test unless all the programs are there.
+func NeedExec(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skip("needs the program " + p)
+		}
+	}
+}
+
+// AsUser has cmd run as an ordinary user: [UID], [GID], no other groups, no
+// privileges. It does nothing unless the test is run by root.
+func AsUser(cmd *exec.Cmd) *exec.Cmd {
+	if os.Geteuid() == 0 {
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: UID, Gid: GID}
+	}
+	return cmd
+}
+
+// Root is the directory of the project's go.mod.
+func Root() string {
+	_, file, _, ok := runtime.Caller(0)
+	if ok && filepath.IsAbs(file) {
+		return filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	}
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "."
+	}
+	return filepath.Dir(strings.TrimSpace(string(out)))
+}
+
+var built struct {
+	sync.Once
+	dir string
+	err error
+}
+
+// Bin returns a directory that holds the commands, which every user can read: a copy
+// of $BIN, or built once for this run of the tests. The caller has Cleanup called at
+// the end, from TestMain.
+func Bin() (string, error) {
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "staves-bin-"); built.err != nil {
+			return
+		}
+		if built.err = os.Chmod(built.dir, 0o755); built.err != nil {
+			return
+		}
+		if from := os.Getenv("BIN"); from != "" {
+			built.err = CopyFiles(built.dir, from)
+		} else {
+			built.err = Build(built.dir, "-s -w -E staves/lib/entry.start", "./cmd/...")
+		}
+	})
+	return built.dir, built.err
+}
+
+// Cleanup removes what Bin made.
+func Cleanup() {
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+}
+
+// Build builds packages of the project into dir as make does, with the given flags for
+// the linker.
+func Build(dir, ldflags string, packages ...string) error {
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", dir + "/"}, packages...)...)
+	cmd.Dir = Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return &buildError{string(out), err}
+	}
+	return nil
+}
+
+type buildError struct {
+	out string
+	err error
+}
+
+func (e *buildError) Error() string { return "go build: " + e.err.Error() + "\n" + e.out }
+func (e *buildError) Unwrap() error { return e.err }
+
+// CopyFiles copies the regular files of the directory from into the directory to, for
+// everyone to read and execute.
+func CopyFiles(to, from string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		if err := CopyFile(filepath.Join(to, e.Name()), filepath.Join(from, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CopyFile copies one file, for everyone to read and execute.
+func CopyFile(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o755)
+}

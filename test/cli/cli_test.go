@@ -1,0 +1,231 @@
+// Package cli tests the commands as a user meets them: scripts in testdata, run over
+// the binaries that make built.
+//
+// Every script runs in three modes: fused, unfused and plain. In the last the commands
+// are one file, built as 'go install' does, without the flag for the linker. It runs
+// as root and as an ordinary user, if the tests are run by root.
+//
+// A script finds the commands first in its PATH. It writes stages after the first of a
+// chain as $NSRUN, $CGSET, $NETBR, $OVERLAY, $MKDEV, $PIVOT, $CAPDROP: the bare names,
+// or when unfused absolute paths. Its environment says $mode as well.
+//
+// Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
+// ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
+// mounted, [veth] bridges and veth pairs can be made. (testscript's own [net] says
+// nothing here: the tests have a network namespace with lo alone.)
+//
+// Commands, beside testscript's:
+//
+//	status N COMMAND...   COMMAND ends with status N; 128+n if it died from signal n
+//	stderr-lines N        the last command wrote N lines to standard error
+//	as-user COMMAND...    run COMMAND as the ordinary user
+//
+// A script that is for root alone says [!root] skip 'needs root', one for ordinary
+// users alone [root] skip 'needs an ordinary user': such a skip is no gap in the tests
+// where both run.
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"staves/lib/testkit"
+)
+
+func TestScripts(t *testing.T) {
+	if user := os.Getenv(userVar); user != "" {
+		scripts(t, user)
+		return
+	}
+	bin, err := testkit.Bin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Check(t)
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && len(d) > 1; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := stage(dir, bin); err != nil {
+		t.Fatal(err)
+	}
+	root := os.Geteuid() == 0
+	if root {
+		t.Run("root", func(t *testing.T) { runAs(t, "root", dir, true) })
+	}
+	t.Run("user", func(t *testing.T) { runAs(t, "user", dir, root) })
+}
+
+// scripts is act 3.
+func scripts(t *testing.T, user string) {
+	dir := os.Getenv(stageVar)
+	t.Run(user, func(t *testing.T) {
+		for _, mode := range []string{"fused", "unfused", "plain"} {
+			t.Run(mode, func(t *testing.T) { runMode(t, dir, mode) })
+		}
+	})
+}
+
+func runMode(t *testing.T, dir, mode string) {
+	bin := filepath.Join(dir, "bin")
+	path := bin
+	if mode == "plain" {
+		path = t.TempDir()
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, tool := range testkit.Tools {
+			if err := os.Symlink(filepath.Join(dir, "plain", "staves"), filepath.Join(path, tool)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		path += ":" + bin
+	}
+	path += ":" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin"
+	testscript.RunT(serial{t}, testscript.Params{
+		Dir:                filepath.Join(dir, "testdata"),
+		RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			if err := os.Chmod(filepath.Dir(e.WorkDir), 0o755); err != nil { // for as-user
+				return err
+			}
+			e.Setenv("PATH", path)
+			e.Setenv("mode", mode)
+			e.Setenv("SHELL", "/bin/sh")
+			for _, tool := range testkit.Tools {
+				word := tool
+				if mode == "unfused" {
+					word = filepath.Join(bin, tool)
+				}
+				e.Setenv(strings.ToUpper(tool), word)
+			}
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "fused", "unfused", "plain":
+				return cond == mode, nil
+			}
+			return condition(cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": status, "stderr-lines": stderrLines, "as-user": asUser,
+		},
+	})
+}
+
+// serial runs scripts one after another, and proves of each that it left nothing: the
+// look at the machine could not tell two at a time apart.
+type serial struct{ *testing.T }
+
+func (serial) Parallel()     {}
+func (serial) Verbose() bool { return testing.Verbose() }
+
+func (s serial) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) {
+		testkit.Check(t)
+		f(serial{t})
+	})
+}
+
+func (s serial) Skip(args ...any) {
+	why := fmt.Sprint(args...)
+	if os.Getenv(bothVar) != "" && (why == "needs root" || why == "needs an ordinary user") {
+		why = "elsewhere: " + why
+	}
+	s.T.Skip(why)
+}
+
+func (s serial) Log(args ...any) {
+	// A log of a script that passed helps nobody, and go test -json shows all.
+	if s.Failed() {
+		s.T.Log(args...)
+	}
+}
+
+func (s serial) Fatal(args ...any) { s.T.Fatal(args...) }
+
+func condition(cond string) (bool, error) {
+	switch cond {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "userns":
+		return testkit.AsUser(exec.Command("unshare", "-Ur", "true")).Run() == nil, nil
+	case "cgroup2":
+		b, err := os.ReadFile("/proc/self/mountinfo")
+		return bytes.Contains(b, []byte(" - cgroup2 ")), err
+	case "veth":
+		make := "ip link add name stavesprobe type bridge && ip link add name stavesprobe0 type veth peer name stavesprobe1"
+		if os.Geteuid() == 0 {
+			return exec.Command("unshare", "-n", "sh", "-c", make).Run() == nil, nil
+		}
+		return exec.Command("unshare", "-Urn", "sh", "-c", make).Run() == nil, nil
+	}
+	return false, fmt.Errorf("no condition %q", cond)
+}
+
+// status runs a command and wants it to end with exactly one status.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if got := run(ts, args[1], args[2:]...); got != want {
+		ts.Fatalf("%s: status %d, want %d", args[1], got, want)
+	}
+}
+
+// run runs a command and returns its status as a shell would.
+func run(ts *testscript.TestScript, name string, args ...string) int {
+	err := ts.Exec(name, args...)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &exit):
+		ts.Fatalf("%s: %v", name, err)
+	}
+	if w := exit.Sys().(syscall.WaitStatus); w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return exit.ExitCode()
+}
+
+func stderrLines(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stderr-lines N")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	text := ts.ReadFile("stderr")
+	if got := strings.Count(text, "\n"); got != want || text != "" && !strings.HasSuffix(text, "\n") {
+		ts.Fatalf("standard error has %d lines, want %d:\n%s", got, want, text)
+	}
+}
+
+// asUser runs a command as the ordinary user: as it is, unless the script runs as root.
+func asUser(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: [!] as-user COMMAND...")
+	}
+	if os.Geteuid() == 0 {
+		id := strconv.Itoa(testkit.UID)
+		args = append([]string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups"}, args...)
+	}
+	if got := run(ts, args[0], args[1:]...); (got != 0) != neg {
+		ts.Fatalf("%s: status %d", strings.Join(args, " "), got)
+	}
+}
