@@ -4,6 +4,8 @@ package mkdev
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -22,7 +24,8 @@ var Tool = &chain.Tool{
 	Operand: "DIR",
 	New:     func() chain.Stage { return &stage{} },
 	Notes: `
-Without DIR: dev in the root that overlay left; else /dev. The tree is a tmpfs with
+Without DIR: dev in the root that overlay left; else /dev. A DIR with a slash in its
+name is made where missing. The tree is a tmpfs with
 null zero full random urandom tty, ptmx and a pts of its own, shm, and the links fd
 stdin stdout stderr. Nodes are made with mknod; in a user namespace, where that is not
 allowed, the host's are bound.
@@ -49,7 +52,12 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	}
 	if link.Operand != "" {
 		var st unix.Stat_t
-		if err := unix.Lstat(link.Operand, &st); err != nil {
+		err := unix.Lstat(link.Operand, &st)
+		if errors.Is(err, unix.ENOENT) && strings.Contains(link.Operand, "/") {
+			// It is made; what it is made in must be there.
+			err = unix.Stat(filepath.Dir(link.Operand), &st)
+		}
+		if err != nil {
 			return chain.OperandError(link, err)
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -101,6 +109,7 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 // target opens the directory that becomes /dev.
 func (s *stage) target(b *entry.Builder, c *chain.Chain, link *chain.Link) entry.Reg {
 	if link.Operand != "" {
+		b.Try("make "+link.Operand, unix.EEXIST, unix.SYS_MKDIRAT, unix.AT_FDCWD, link.Operand, 0o755)
 		return b.Get("open "+link.Operand, unix.SYS_OPENAT, unix.AT_FDCWD, link.Operand, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	}
 	root := c.State.Root
