@@ -25,16 +25,17 @@ var Tool = &chain.Tool{
 	Notes: `
 SIZE is in bytes, or with K, M, G, T (powers of 1024); max lifts a limit. A limit on
 memory is a hard one: it counts swap too (v1: memory.memsw.limit_in_bytes, v2:
-memory.swap.max=0); beyond it the kernel kills. --pids counts threads too.
+memory.swap.max=0); beyond it the kernel kills. --pids counts threads too, and a later
+stage of the chain is a program of some six threads until it executes NEXT.
 
 With no --name the group is a fresh one, staves-PID. A process stays outside as NEXT's
-parent: when NEXT ends it kills what is left in the group and removes it. A group that
-was there before is used, and stays; --keep leaves any. Nothing waits then.
+parent: when NEXT ends it kills what is left in the group and removes it. A named group
+that was there before stays, and with --keep any does; then no process stays either.
 
 Groups are made at the top of the tree, or for an ordinary user in the nearest group
 that is the user's own. Whether a controller is cgroup v1's or v2's is found out.
   cgset --memory 64M --pids 100 -- make -j4
-  cgset --cpus 0.5 --set cpu.idle=1 -- sh         any file of the group's`,
+  cgset --cpus 0.5 --set cpu.idle=1 -- sh`,
 }
 
 type stage struct {
@@ -51,8 +52,8 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.StringVar(&s.cpus, "cpus", "", "limit CPU time to that of `N` CPUs: 2, or 0.3")
 	fs.StringVar(&s.pids, "pids", "", "limit the number of processes and threads to `N`")
 	fs.StringVar(&s.cpuset, "cpuset-cpus", "", "run on the CPUs of `LIST` only: 0-2,7")
-	fs.StringArrayVar(&s.set, "set", nil, "write VALUE to a file of the group: `KEY=VALUE`; can be given again")
-	fs.StringVar(&s.name, "name", "", "call the group `NAME`, or use the one of that name; it may lie in others: a/b")
+	fs.StringArrayVar(&s.set, "set", nil, "write to a file of the group: `KEY=VALUE`; can be given again")
+	fs.StringVar(&s.name, "name", "", "make the group `NAME`, or use it if it is there; a/b lies in a")
 	fs.BoolVar(&s.keep, "keep", false, "leave the group in place afterwards")
 }
 

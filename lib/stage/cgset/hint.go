@@ -34,16 +34,19 @@ func explain(err error) error {
 }
 
 func delegationHints(e *cgroup.DelegationError) []string {
+	uid := unix.Geteuid()
+	group := fmt.Sprintf("%s/user%d", e.Dir, uid)
 	switch {
 	case errors.Is(e.Err, unix.EROFS):
 		return []string{"cgroups are read-only here, as in most containers: mount -o remount,rw,bind " + e.Dir}
-	case e.V2 && unix.Geteuid() != 0:
+	case uid == 0:
+		return []string{"this root has no right to the tree, as in a user namespace: put cgset before nsrun in the chain"}
+	case e.V2:
 		return []string{"an ordinary user has a part of the tree only where root or systemd gave one:", scope()}
 	}
-	group := fmt.Sprintf("%s/user%d", e.Dir, unix.Geteuid())
 	return []string{
 		"this user has no part of the tree; root can make one, and put this shell into it:",
-		fmt.Sprintf("mkdir -p %[1]s; chown -R %[2]d %[1]s; echo %[3]d >%[1]s/cgroup.procs", group, unix.Geteuid(), os.Getppid()),
+		fmt.Sprintf("mkdir -p %[1]s; chown -R %[2]d %[1]s; echo %[3]d >%[1]s/cgroup.procs", group, uid, os.Getppid()),
 	}
 }
 
@@ -61,8 +64,8 @@ func controllerHints(e *cgroup.ControllerError) []string {
 	switch {
 	case e.Above != "":
 		return []string{
-			"systemd passes on what a unit's Delegate= names, for users mostly cpu, memory and pids:",
-			"systemctl edit user@.service, then [Service] Delegate=cpu cpuset io memory pids",
+			fmt.Sprintf("root can pass it on: echo +%s >%s/cgroup.subtree_control", name, e.Above),
+			"for users of systemd: systemctl edit user@.service, then [Service] Delegate=cpu cpuset io memory pids",
 		}
 	case e.Dir == "" && known(name):
 		return []string{fmt.Sprintf("mount it: mkdir -p /sys/fs/cgroup/%[1]s; mount -t cgroup -o %[1]s %[1]s /sys/fs/cgroup/%[1]s", name)}
