@@ -275,6 +275,8 @@ func run(tools []*Tool, name string) int {
 		c.State = firstState()
 	} else if err := c.decode(resume.State); err != nil {
 		return fail(name, err)
+	} else if resume.Forked {
+		c.State.Clean = nil // the waiter has it in charge
 	}
 	link, err := p.parse(c, tool, os.Args[1:])
 	if err != nil {

@@ -68,7 +68,7 @@ func (r *Run) all() int {
 			err = r.payloadError(op)
 		}
 	}
-	if clean := r.State.Clean; clean != nil && (r.resume == nil || !r.resume.Forked) {
+	if clean := r.State.Clean; clean != nil {
 		for _, l := range r.Chain.Links {
 			if l.Tool.Name == clean[0] {
 				if cleanErr := l.Tool.Clean(clean[1:]); cleanErr != nil {
@@ -111,6 +111,9 @@ func (r *Run) life() error {
 		if s.Left != nil {
 			s.Left(r.State)
 		}
+	}
+	if program.Empty() && end < len(r.steps) {
+		return r.life() // the calls that were to wait for the next life turned out to be none
 	}
 	if program.Empty() {
 		return r.exec()

@@ -37,6 +37,28 @@ var table = []row{
 	{"leave groups", unix.EPERM, groupsStay},
 	{"take groups", unix.EPERM, groupsStay},
 	{"raise cap_", unix.EPERM, ambientRefused},
+	{"enter group", unix.EBUSY, func() []string {
+		return []string{"the groups in it have controllers passed on to them; such a group holds no processes (cgroups(7)): name a new one within it"}
+	}},
+	{"enter group", unix.EOPNOTSUPP, func() []string {
+		return []string{"the group is threaded, or lies in a threaded one: see its cgroup.type, and cgroups(7)"}
+	}},
+	{"make group", unix.EAGAIN, func() []string {
+		return []string{"cgroup.max.depth or cgroup.max.descendants of a group above is reached"}
+	}},
+	{"set cpuset.cpus", unix.ERANGE, cpusThere},
+	{"set cpuset.cpus", unix.EACCES, cpusThere},
+	{"set cpuset.cpus", unix.EINVAL, cpusThere},
+	{"set cpu.cfs_", unix.EINVAL, func() []string {
+		return []string{"on cgroup v1 a group gets no more CPU time than the group that it lies in"}
+	}},
+	{"set memory.limit_in_bytes", unix.EBUSY, func() []string {
+		return []string{"the group uses more than that already: see its memory.usage_in_bytes"}
+	}},
+}
+
+func cpusThere() []string {
+	return []string{"the CPUs of this machine are " + readFile("/sys/devices/system/cpu/online") + "; the group gets none that the group it lies in has not"}
 }
 
 // lookUp finds the first row for err.

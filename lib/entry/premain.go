@@ -428,7 +428,7 @@ func fork(base, op unsafe.Pointer) uintptr {
 		sys(unix.SYS_CLOSE, self, 0, 0, 0, 0, 0)
 	}
 	stopBeingParent()
-	rec.forked = pid == 0
+	rec.forked = rec.forked || pid == 0
 	return pid
 }
 

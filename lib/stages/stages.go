@@ -7,6 +7,7 @@ import (
 
 	"staves/lib/chain"
 	"staves/lib/stage/capdrop"
+	"staves/lib/stage/cgset"
 	"staves/lib/stage/mkdev"
 	"staves/lib/stage/nsrun"
 	"staves/lib/stage/overlay"
@@ -15,6 +16,7 @@ import (
 
 // All are the seven, in the order in which a full container uses them.
 var All = []*chain.Tool{
+	cgset.Tool,
 	nsrun.Tool,
 	overlay.Tool,
 	mkdev.Tool,

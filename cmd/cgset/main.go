@@ -1,0 +1,6 @@
+// Cgset runs a program in a control group with limits.
+package main
+
+import "staves/lib/stages"
+
+func main() { stages.Main("cgset") }

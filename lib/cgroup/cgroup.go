@@ -1,0 +1,195 @@
+// Package cgroup makes control groups, limits them, enters and removes them:
+// cgroups(7), and the kernel's Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+//
+// Which version a controller belongs to is asked for each controller, not for the
+// machine: on a hybrid one, memory may be v1's and hugetlb v2's. So a group may be a
+// directory in several hierarchies; and it is one in that of v2 wherever there is one,
+// since cgroup.kill is there.
+//
+// Limits are set before anything enters the group. Nothing is ever removed that is
+// not an empty group.
+//
+// When not to use this package: to run a service that systemd is to know of (it owns
+// the tree where it runs; ask it with systemd-run), or to read statistics.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Request says what group is wanted.
+type Request struct {
+	// Name is the group's path below the group that groups are made in, which must
+	// pass [CheckName]; "" asks for a fresh group.
+	Name   string
+	Limits []Limit
+}
+
+// A Group is a group that was made or found: a directory in each hierarchy that it
+// needs.
+type Group struct {
+	Dirs []string
+	// Made are the directories that [Make] made, in that order, the groups above the
+	// group included: what [Remove] is to be given.
+	Made []string
+
+	procs []int  // cgroup.procs of each of Dirs, open for writing
+	leaf  string // where this process stepped aside to: see stepAside
+}
+
+// Make makes the group, or finds it, and sets its limits. Whatever can be found wrong
+// is found before anything is changed, and after an error nothing is left behind.
+func Make(trees []*Tree, req Request) (_ *Group, err error) {
+	if req.Name != "" {
+		if err := CheckName(req.Name); err != nil {
+			return nil, err
+		}
+	}
+	places, err := plan(trees, req.Limits)
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{}
+	defer func() {
+		for _, p := range places {
+			p.close()
+		}
+		if err != nil {
+			g.Close()
+			if left := Remove(g.Made); left != nil {
+				err = fmt.Errorf("%w; %w", err, left)
+			}
+		}
+	}()
+	if err := g.directories(places, req.Name); err != nil {
+		return nil, err
+	}
+	for _, p := range places {
+		if err := g.limit(p); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// directories makes the group's directories in all places, or finds them.
+func (g *Group) directories(places []*place, name string) error {
+	fresh := name == ""
+	for try := 0; ; try++ {
+		if fresh {
+			name = freshName(try)
+		}
+		err := g.tryName(places, name, fresh)
+		if !fresh || !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+		// Left by a process with the number that this one has now, that was killed.
+		if err := Remove(g.Made); err != nil {
+			return err
+		}
+		g.Made, g.Dirs = nil, nil
+	}
+}
+
+func (g *Group) tryName(places []*place, name string, fresh bool) error {
+	for _, p := range places {
+		p.dir = filepath.Join(p.parent, name)
+		if p.optional && len(g.Made) == 0 && !isDir(p.dir) {
+			continue // the group was found as it is: nothing is added to it
+		}
+		if err := g.descend(p, name, fresh); err != nil {
+			return err
+		}
+		g.Dirs = append(g.Dirs, p.dir)
+	}
+	return nil
+}
+
+// descend goes down from p's parent to the group, and makes what is missing on the
+// way. It leaves every directory open in p.open.
+func (g *Group) descend(p *place, name string, fresh bool) error {
+	p.close()
+	dir := p.parent
+	fd, err := openDir(unix.AT_FDCWD, dir)
+	if err != nil {
+		return fmt.Errorf("open group %s: %w", dir, err)
+	}
+	p.open = append(p.open, opened{fd, dir})
+	components := strings.Split(name, "/")
+	for i, c := range components {
+		dir += "/" + c
+		err := unix.Mkdirat(fd, c, 0o755)
+		if err == nil {
+			g.Made = append(g.Made, dir)
+		} else if !errors.Is(err, unix.EEXIST) || fresh && i == len(components)-1 {
+			return fmt.Errorf("make group %s: %w", dir, err)
+		}
+		if fd, err = openDir(fd, c); err != nil {
+			return fmt.Errorf("open group %s: %w", dir, err)
+		}
+		p.open = append(p.open, opened{fd, dir})
+	}
+	return nil
+}
+
+// limit gives the group in p its limits, and opens its door.
+func (g *Group) limit(p *place) error {
+	if !slices.Contains(g.Dirs, p.dir) {
+		return nil
+	}
+	if err := g.prepare(p); err != nil {
+		return err
+	}
+	fd := p.open[len(p.open)-1].fd
+	for _, l := range p.limits {
+		if err := l.apply(fd, p.dir, p.tree.V2); err != nil {
+			return err
+		}
+	}
+	procs, err := openat(fd, "cgroup.procs", unix.O_WRONLY|unix.O_NOFOLLOW)
+	if err != nil {
+		return fmt.Errorf("open %s/cgroup.procs: %w", p.dir, err)
+	}
+	g.procs = append(g.procs, procs)
+	return nil
+}
+
+// Procs are the open descriptors through which a process enters the group: each wants
+// "0" written to it, which stands for the process that writes.
+func (g *Group) Procs() []int { return g.procs }
+
+// Enter moves this process, all its threads, into the group.
+func (g *Group) Enter() error {
+	for i, fd := range g.procs {
+		if _, err := unix.Write(fd, []byte("0")); err != nil {
+			return fmt.Errorf("enter group %s: %w", g.Dirs[i], err)
+		}
+	}
+	if g.leaf != "" {
+		g.Made = slices.DeleteFunc(g.Made, func(dir string) bool { return dir == g.leaf })
+		if err := unix.Rmdir(g.leaf); err != nil {
+			return fmt.Errorf("remove group %s: %w", g.leaf, err)
+		}
+		g.leaf = ""
+	}
+	return nil
+}
+
+// Close closes the descriptors of Procs.
+func (g *Group) Close() {
+	for _, fd := range g.procs {
+		unix.Close(fd)
+	}
+	g.procs = nil
+}
+
+func isDir(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}

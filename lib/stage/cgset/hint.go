@@ -1,0 +1,82 @@
+package cgset
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"staves/lib/cgroup"
+	"staves/lib/diag"
+)
+
+// explain adds to an error what there is to do about it, where that depends on more
+// than its errno.
+func explain(err error) error {
+	var delegation *cgroup.DelegationError
+	var controller *cgroup.ControllerError
+	var busy *cgroup.BusyError
+	var file *cgroup.FileError
+	switch {
+	case errors.As(err, &delegation):
+		return diag.WithHint(err, delegationHints(delegation)...)
+	case errors.As(err, &controller):
+		return diag.WithHint(err, controllerHints(controller)...)
+	case errors.As(err, &busy):
+		return diag.WithHint(err, "a group either has processes or passes controllers on (cgroups(7)): start in a scope of your own",
+			scope())
+	case errors.As(err, &file) && errors.Is(err, unix.ENOENT):
+		return diag.WithHint(err, "the group has no such file; those it has are named as in: ls "+file.Dir[:strings.LastIndexByte(file.Dir, '/')])
+	}
+	return err
+}
+
+func delegationHints(e *cgroup.DelegationError) []string {
+	uid := unix.Geteuid()
+	group := fmt.Sprintf("%s/user%d", e.Dir, uid)
+	switch {
+	case errors.Is(e.Err, unix.EROFS):
+		return []string{"cgroups are read-only here, as in most containers: mount -o remount,rw,bind " + e.Dir}
+	case uid == 0:
+		return []string{"this root has no right to the tree, as in a user namespace: put cgset before nsrun in the chain"}
+	case e.V2:
+		return []string{"an ordinary user has a part of the tree only where root or systemd gave one:", scope()}
+	}
+	return []string{
+		"this user has no part of the tree; root can make one, and put this shell into it:",
+		fmt.Sprintf("mkdir -p %[1]s; chown -R %[2]d %[1]s; echo %[3]d >%[1]s/cgroup.procs", group, uid, os.Getppid()),
+	}
+}
+
+// scope is the command that has systemd make a group that is the caller's own.
+func scope() string {
+	user := "--user "
+	if unix.Geteuid() == 0 {
+		user = ""
+	}
+	return "systemd-run " + user + "--scope -q -p Delegate=yes -- cgset ..."
+}
+
+func controllerHints(e *cgroup.ControllerError) []string {
+	name := e.Controller
+	switch {
+	case e.Above != "":
+		return []string{
+			fmt.Sprintf("root can pass it on: echo +%s >%s/cgroup.subtree_control", name, e.Above),
+			"for users of systemd: systemctl edit user@.service, then [Service] Delegate=cpu cpuset io memory pids",
+		}
+	case e.Dir == "" && known(name):
+		return []string{fmt.Sprintf("mount it: mkdir -p /sys/fs/cgroup/%[1]s; mount -t cgroup -o %[1]s %[1]s /sys/fs/cgroup/%[1]s", name)}
+	case name == "memory":
+		return []string{"it may be switched off on the kernel's command line (cgroup_disable=memory): cat /proc/cmdline"}
+	}
+	return []string{"there are: " + strings.Join(e.Have, ", ")}
+}
+
+// known tells whether the running kernel has the controller.
+func known(controller string) bool {
+	text, err := os.ReadFile("/proc/cgroups")
+	return err == nil && strings.Contains("\n"+string(text), "\n"+controller+"\t")
+}
