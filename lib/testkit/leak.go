@@ -138,6 +138,27 @@ func (s Snapshot) nftTables() {
 // its children. It returns the descendants' pids.
 func (s Snapshot) processes() map[string]bool {
 	our := map[string]bool{}
+	for pid, about := range descendants() {
+		if strings.HasPrefix(about, "Z") {
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // does nothing if it is not our child
+			continue
+		}
+		s.add("process %d %s", pid, about[2:])
+		our[strconv.Itoa(pid)] = true
+	}
+	return our
+}
+
+// KillAll kills every descendant of this process: the end of a test that hangs. (A
+// process that was killed itself would leave its children, who hold its output open.)
+func KillAll() {
+	for pid := range descendants() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+// descendants finds the processes below this one, each with its state and its words.
+func descendants() map[int]string {
 	parents, about := map[int]int{}, map[int]string{}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
@@ -155,23 +176,18 @@ func (s Snapshot) processes() map[string]bool {
 		if len(f) < 2 {
 			continue
 		}
-		parent, _ := strconv.Atoi(f[1])
-		if f[0] == "Z" && parent == os.Getpid() {
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-			continue
-		}
+		parents[pid], _ = strconv.Atoi(f[1])
 		words, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
-		parents[pid] = parent
-		about[pid] = fmt.Sprintf("process %d (%s): %s", pid, name, strings.ReplaceAll(strings.TrimRight(string(words), "\x00"), "\x00", " "))
+		about[pid] = fmt.Sprintf("%s (%s): %s", f[0], name, strings.ReplaceAll(strings.TrimRight(string(words), "\x00"), "\x00", " "))
 	}
 	for pid := range parents {
-		for p := parents[pid]; p > 1; p = parents[p] {
-			if p == os.Getpid() {
-				s.add("%s", about[pid])
-				our[strconv.Itoa(pid)] = true
-				break
-			}
+		p := parents[pid]
+		for p > 1 && p != os.Getpid() {
+			p = parents[p]
+		}
+		if p != os.Getpid() {
+			delete(about, pid)
 		}
 	}
-	return our
+	return about
 }

@@ -36,6 +36,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -78,6 +79,9 @@ func scripts(t *testing.T, user string) {
 	})
 }
 
+// patience is how long one script may take: a thousand times what it does take.
+const patience = time.Minute
+
 func runMode(t *testing.T, dir, mode string) {
 	bin := filepath.Join(dir, "bin")
 	path := bin
@@ -94,8 +98,7 @@ func runMode(t *testing.T, dir, mode string) {
 		path += ":" + bin
 	}
 	path += ":" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin"
-	testscript.RunT(serial{t}, testscript.Params{
-		Dir:                filepath.Join(dir, "testdata"),
+	params := testscript.Params{
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			if err := os.Chmod(filepath.Dir(e.WorkDir), 0o755); err != nil { // for as-user
@@ -123,7 +126,17 @@ func runMode(t *testing.T, dir, mode string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": status, "stderr-lines": stderrLines, "as-user": asUser,
 		},
-	})
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "testdata", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts: ", err)
+	}
+	for _, f := range files {
+		params.Files = []string{f}
+		hung := time.AfterFunc(patience, testkit.KillAll)
+		testscript.RunT(serial{t}, params)
+		hung.Stop()
+	}
 }
 
 // serial runs scripts one after another, and proves of each that it left nothing: the

@@ -83,7 +83,7 @@ func stage(dir, bin string) error {
 
 // runAs starts act 2 for user and passes its output on.
 func runAs(t *testing.T, user, dir string, both bool) {
-	args := []string{"-test.timeout=0"}
+	args := []string{"-test.timeout=8m"}
 	flag.Visit(func(f *flag.Flag) {
 		switch f.Name {
 		case "test.v", "test.run", "test.short", "test.failfast", "test.skip":
