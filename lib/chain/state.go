@@ -1,0 +1,136 @@
+package chain
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
+)
+
+// State is what the chain carries from one life, or one process, to the next.
+type State struct {
+	// Done counts the steps of the chain that have been taken.
+	Done int
+	// Euid is the effective user id that the chain began with.
+	Euid int
+	// Root is a directory tree that overlay left for pivot and mkdev: the path of a
+	// mount in this mount namespace.
+	Root string
+	// Net is the address that netbr gave to the network namespace.
+	Net string
+	// Mnt tells that this process's mount namespace was made by a stage.
+	Mnt bool
+	// Clean are the words of a clean-up that is due if no waiter takes charge of it: a
+	// tool's name, then what its Clean is given.
+	Clean []string
+}
+
+// Variables in which one stage tells a later one, through exec, what it left.
+const (
+	rootVar = "STAVES_ROOT"
+	netVar  = "STAVES_NET"
+	mntVar  = "STAVES_MNT"
+)
+
+// firstState reads what stages before this process have left.
+func firstState() State {
+	s := State{Euid: unix.Geteuid()}
+	for _, e := range entry.Environ() {
+		switch name, value, _ := strings.Cut(e, "="); name {
+		case rootVar:
+			s.Root = value
+		case netVar:
+			s.Net = value
+		case mntVar:
+			s.Mnt = value != "" && value == mntID()
+		}
+	}
+	return s
+}
+
+// env is the environment for the next program: the caller's, with what is left for a
+// later stage.
+func (s *State) env(stage bool) []string {
+	var env []string
+	for _, e := range entry.Environ() {
+		switch name, _, _ := strings.Cut(e, "="); name {
+		case rootVar, netVar, mntVar:
+		default:
+			env = append(env, e)
+		}
+	}
+	if s.Root != "" {
+		env = append(env, rootVar+"="+s.Root)
+	}
+	if s.Net != "" {
+		env = append(env, netVar+"="+s.Net)
+	}
+	if id := mntID(); stage && s.Mnt && id != "" {
+		env = append(env, mntVar+"="+id)
+	}
+	return env
+}
+
+// mntID identifies this thread's mount namespace, "" if /proc does not tell.
+func mntID() string {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/mnt", &st); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%x:%d", st.Dev, st.Ino)
+}
+
+// The state is text: strings, each ended by a NUL, which no word and no path holds; a
+// list has its length before it.
+func (c *Chain) encode() string {
+	s := &c.State
+	words := []string{
+		strconv.Itoa(s.Done), strconv.Itoa(s.Euid), s.Root, s.Net, strconv.FormatBool(s.Mnt),
+		strconv.Itoa(len(c.facts)),
+	}
+	for f, at := range c.facts {
+		words = append(words, strconv.Itoa(at), string(f))
+	}
+	words = append(words, strconv.Itoa(len(s.Clean)))
+	words = append(words, s.Clean...)
+	return strings.Join(words, "\x00") + "\x00"
+}
+
+var errState = errors.New("the chain's state was damaged on the way")
+
+func (c *Chain) decode(text string) error {
+	words := strings.Split(text, "\x00")
+	bad := words[len(words)-1] != ""
+	words = words[:len(words)-1]
+	next := func() (w string) {
+		if len(words) == 0 {
+			bad = true
+			return ""
+		}
+		w, words = words[0], words[1:]
+		return w
+	}
+	number := func() int {
+		n, err := strconv.Atoi(next())
+		bad = bad || err != nil
+		return n
+	}
+	s := &c.State
+	s.Done, s.Euid = number(), number()
+	s.Root, s.Net, s.Mnt = next(), next(), next() == "true"
+	for n := number(); n > 0 && !bad; n-- {
+		at := number()
+		c.facts[Fact(next())] = at
+	}
+	for n := number(); n > 0 && !bad; n-- {
+		s.Clean = append(s.Clean, next())
+	}
+	if bad || len(words) > 0 {
+		return errState
+	}
+	return nil
+}
