@@ -40,7 +40,7 @@ type Group struct {
 	Made []string
 
 	procs []int  // cgroup.procs of each of Dirs, open for writing
-	leaf  string // where this process stepped aside to: see stepAside
+	leaf  string // where this process stepped aside to: see vacate
 }
 
 // Make makes the group, or finds it, and sets its limits. Whatever can be found wrong
