@@ -151,6 +151,8 @@ type Chain struct {
 	// facts holds, for each fact, the place in Links of the first stage that provides
 	// it; before is the place of what came before this process.
 	facts map[Fact]int
+	// ids are the changes of the process's ids, in order.
+	ids []ids
 	// first is the place of the first stage with a step left for this life.
 	first int
 }
@@ -183,41 +185,29 @@ func (c *Chain) Made(f Fact, link *Link) bool {
 // earlier life of the process.
 func (c *Chain) Past(f Fact) bool { return c.facts[f] < c.first }
 
+// ids are what a stage makes of the process's effective ids.
+type ids struct{ place, uid, gid int }
+
 // SetIDs records that the stages after link go on with these effective ids.
 func (c *Chain) SetIDs(link *Link, uid, gid int) {
-	at := c.place(link)
-	c.facts[Fact(strings.Join([]string{idsFact, strconv.Itoa(at), strconv.Itoa(uid), strconv.Itoa(gid)}, " "))] = at
+	c.ids = append(c.ids, ids{c.place(link), uid, gid})
 }
-
-// idsFact begins a fact that goes on with a stage's place, a user id and a group id.
-const idsFact = "ids"
 
 // Euid is the effective user id with which link's steps are taken.
-func (c *Chain) Euid(link *Link) int {
-	uid, _ := c.ids(link, c.State.Euid, 0)
-	return uid
-}
+func (c *Chain) Euid(link *Link) int { return c.idsAt(link).uid }
 
 // Egid is the effective group id with which link's steps are taken.
-func (c *Chain) Egid(link *Link) int {
-	_, gid := c.ids(link, 0, unix.Getegid())
-	return gid
-}
+func (c *Chain) Egid(link *Link) int { return c.idsAt(link).gid }
 
-// ids finds the last change of ids before link.
-func (c *Chain) ids(link *Link, uid, gid int) (int, int) {
-	last := before
-	for f, at := range c.facts {
-		w := strings.Fields(string(f))
-		if w[0] == idsFact && at > last && at < c.place(link) {
-			u, err1 := strconv.Atoi(w[2])
-			g, err2 := strconv.Atoi(w[3])
-			if err1 == nil && err2 == nil {
-				last, uid, gid = at, u, g
-			}
+// idsAt are the ids after the last change before link.
+func (c *Chain) idsAt(link *Link) ids {
+	now := ids{before, c.State.Euid, c.State.Egid}
+	for _, i := range c.ids {
+		if i.place >= now.place && i.place < c.place(link) {
+			now = i
 		}
 	}
-	return uid, gid
+	return now
 }
 
 // InUserNS tells whether link's steps are taken in a user namespace that is not the

@@ -15,8 +15,8 @@ import (
 type State struct {
 	// Done counts the steps of the chain that have been taken.
 	Done int
-	// Euid is the effective user id that the chain began with.
-	Euid int
+	// Euid and Egid are the effective ids that the chain began with.
+	Euid, Egid int
 	// Root is a directory tree that overlay left for pivot and mkdev: the path of a
 	// mount in this mount namespace.
 	Root string
@@ -38,7 +38,7 @@ const (
 
 // firstState reads what stages before this process have left.
 func firstState() State {
-	s := State{Euid: unix.Geteuid()}
+	s := State{Euid: unix.Geteuid(), Egid: unix.Getegid()}
 	for _, e := range entry.Environ() {
 		switch name, value, _ := strings.Cut(e, "="); name {
 		case rootVar:
@@ -89,11 +89,15 @@ func mntID() string {
 func (c *Chain) encode() string {
 	s := &c.State
 	words := []string{
-		strconv.Itoa(s.Done), strconv.Itoa(s.Euid), s.Root, s.Net, strconv.FormatBool(s.Mnt),
+		strconv.Itoa(s.Done), strconv.Itoa(s.Euid), strconv.Itoa(s.Egid), s.Root, s.Net, strconv.FormatBool(s.Mnt),
 		strconv.Itoa(len(c.facts)),
 	}
 	for f, at := range c.facts {
 		words = append(words, strconv.Itoa(at), string(f))
+	}
+	words = append(words, strconv.Itoa(len(c.ids)))
+	for _, i := range c.ids {
+		words = append(words, strconv.Itoa(i.place), strconv.Itoa(i.uid), strconv.Itoa(i.gid))
 	}
 	words = append(words, strconv.Itoa(len(s.Clean)))
 	words = append(words, s.Clean...)
@@ -120,11 +124,14 @@ func (c *Chain) decode(text string) error {
 		return n
 	}
 	s := &c.State
-	s.Done, s.Euid = number(), number()
+	s.Done, s.Euid, s.Egid = number(), number(), number()
 	s.Root, s.Net, s.Mnt = next(), next(), next() == "true"
 	for n := number(); n > 0 && !bad; n-- {
 		at := number()
 		c.facts[Fact(next())] = at
+	}
+	for n := number(); n > 0 && !bad; n-- {
+		c.ids = append(c.ids, ids{number(), number(), number()})
 	}
 	for n := number(); n > 0 && !bad; n-- {
 		s.Clean = append(s.Clean, next())

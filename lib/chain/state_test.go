@@ -8,7 +8,7 @@ import (
 func TestStateSurvives(t *testing.T) {
 	for _, c := range []*Chain{
 		{facts: map[Fact]int{}},
-		{State: State{Done: 7, Euid: 1000, Root: "/new root", Net: "10.0.0.2/24", Mnt: true}, facts: map[Fact]int{UserNS: before, Root: 2}},
+		{State: State{Done: 7, Euid: 1000, Egid: 5, Root: "/new root", Net: "10.0.0.2/24", Mnt: true}, facts: map[Fact]int{UserNS: before, Root: 2}, ids: []ids{{0, 1, 2}, {3, 0, 0}}},
 		{State: State{Root: "/a\x01b\x02c\n", Clean: []string{"cgset", "", "/sys/fs/cgroup/x\x01y"}}, facts: map[Fact]int{PidNS: 0}},
 	} {
 		got := &Chain{facts: map[Fact]int{}}
@@ -33,8 +33,8 @@ func TestDamagedState(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add("0\x000\x00\x00\x00false\x000\x000\x00")
-	f.Add("1\x000\x00/r\x00\x00true\x001\x002\x00root\x001\x00w\x00")
+	f.Add("0\x000\x000\x00\x00\x00false\x000\x000\x000\x00")
+	f.Add("1\x000\x000\x00/r\x00\x00true\x001\x002\x00root\x001\x001\x002\x003\x001\x00w\x00")
 	f.Fuzz(func(t *testing.T, s string) {
 		c := &Chain{facts: map[Fact]int{}}
 		if c.decode(s) != nil {

@@ -12,7 +12,6 @@ import (
 // cpus holds a CPU mask; the kernel's longest has 8192 bits.
 var (
 	cpus       [128]uint64
-	onlineFile = [...]byte{'/', 's', 'y', 's', '/', 'd', 'e', 'v', 'i', 'c', 'e', 's', '/', 's', 'y', 's', 't', 'e', 'm', '/', 'c', 'p', 'u', '/', 'o', 'n', 'l', 'i', 'n', 'e', 0}
 	online     [32]byte
 )
 
@@ -20,6 +19,8 @@ const (
 	tuned   = 2 // strings; an even number keeps the stack aligned
 	oneP    = "GOMAXPROCS=1\x00"
 	noDebug = "GODEBUG=\x00"
+
+	onlineFile = "/sys/devices/system/cpu/online\x00"
 )
 
 // nameProcess gives the process the name that it was called by, in ps(1): the kernel
@@ -49,7 +50,7 @@ func nameProcess() {
 //go:nosplit
 //go:norace
 func pin() {
-	fd := sys(unix.SYS_OPENAT, atFdcwd, uintptr(unsafe.Pointer(&onlineFile)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+	fd := sys(unix.SYS_OPENAT, atFdcwd, uintptr(unsafe.Pointer(unsafe.StringData(onlineFile))), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
 	if isErr(fd) {
 		return
 	}
