@@ -11,8 +11,8 @@ import (
 
 // cpus holds a CPU mask; the kernel's longest has 8192 bits.
 var (
-	cpus       [128]uint64
-	online     [32]byte
+	cpus   [128]uint64
+	online [32]byte
 )
 
 const (
