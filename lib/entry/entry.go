@@ -40,6 +40,7 @@ import (
 // record is what premain saw and did.
 type record struct {
 	ran     bool
+	secure  bool    // AT_SECURE: see Secure
 	resumed bool    // a program of this process was found in the environment and run
 	forked  bool    // a Fork came to pass: a waiter stands behind this process
 	strings uintptr // of the environment, that hold the program
@@ -131,7 +132,7 @@ const atSecure = 23 // AT_SECURE of <elf.h>
 // capabilities.
 func Secure() bool {
 	if rec.ran {
-		return auxv(atSecure) != 0
+		return rec.secure
 	}
 	pairs, err := unix.Auxv()
 	for _, p := range pairs {
@@ -148,23 +149,6 @@ func execfn() string {
 		return text(*(*unsafe.Pointer)(unsafe.Pointer(&p)))
 	}
 	return ""
-}
-
-// auxv returns the value of one entry of the auxiliary vector, 0 if there is none.
-func auxv(key uintptr) uintptr {
-	if !rec.ran {
-		return 0
-	}
-	p := envp()
-	for *(*unsafe.Pointer)(p) != nil {
-		p = unsafe.Add(p, 8)
-	}
-	for p = unsafe.Add(p, 8); *(*uintptr)(p) != 0; p = unsafe.Add(p, 16) {
-		if *(*uintptr)(p) == key {
-			return *(*uintptr)(unsafe.Add(p, 8))
-		}
-	}
-	return 0
 }
 
 // Execve replaces the process by the program at path, as execve(2), with the signals

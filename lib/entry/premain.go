@@ -84,7 +84,9 @@ func premain() {
 			rec.closed |= 1 << fd
 		}
 	}
-	if decode() {
+	// A setuid program obeys nobody's environment; main will refuse to go on.
+	rec.secure = auxv(atSecure) != 0
+	if !rec.secure && decode() {
 		rec.resumed = true
 		nameProcess()
 		rec.failed, rec.errno = run(unsafe.Pointer(&program), program[hdrMain])
@@ -106,6 +108,24 @@ func isErr(r uintptr) bool { return r > ^uintptr(4095) }
 func envp() unsafe.Pointer {
 	argc := *(*uintptr)(stack0)
 	return unsafe.Add(stack0, 8*(argc+2))
+}
+
+// auxv returns the value of one entry of the auxiliary vector, 0 if there is none. It
+// stands behind the environment (getauxval(3)).
+//
+//go:nosplit
+//go:norace
+func auxv(key uintptr) uintptr {
+	p := envp()
+	for *(*uintptr)(p) != 0 {
+		p = unsafe.Add(p, 8)
+	}
+	for p = unsafe.Add(p, 8); *(*uintptr)(p) != 0; p = unsafe.Add(p, 16) {
+		if *(*uintptr)(p) == key {
+			return *(*uintptr)(unsafe.Add(p, 8))
+		}
+	}
+	return 0
 }
 
 const programVar = "STAVES_PROGRAM="

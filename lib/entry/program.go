@@ -182,9 +182,18 @@ func kernelLog(fd int) string {
 // [Resumed]. Descriptors without close-on-exec are kept, for the program to use.
 // Start returns only on error.
 func (b *Builder) Start(state string) error {
-	words, err := b.encode(state)
+	env, err := b.environ(state)
 	if err != nil {
 		return err
+	}
+	return restart(env)
+}
+
+// environ is this process's environment with the program in front.
+func (b *Builder) environ(state string) ([]string, error) {
+	words, err := b.encode(state)
+	if err != nil {
+		return nil, err
 	}
 	// One string of the environment has at most 128 KiB (MAX_ARG_STRLEN).
 	const chunk = 60 << 10
@@ -198,7 +207,7 @@ func (b *Builder) Start(state string) error {
 		}
 		env = append(env, unsafe.String(&text[0], len(text)))
 	}
-	return restart(append(env, Environ()...))
+	return append(env, Environ()...), nil
 }
 
 // Resume is what an earlier life of this process left for this one.

@@ -1,0 +1,4 @@
+package entry
+
+// ProgramEnv is the environment with which Start would start the process afresh.
+var ProgramEnv = (*Builder).environ
