@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 
 	"staves/lib/chain"
+	"staves/lib/stage/netbr"
 	"staves/lib/stage/nsrun"
 )
 
 // All are the seven, in the order in which a full container uses them.
 var All = []*chain.Tool{
+	netbr.Tool,
 	nsrun.Tool,
 }
 
