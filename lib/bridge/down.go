@@ -43,7 +43,7 @@ func (h *Host) Down(name string, force bool) error {
 		}
 	}
 	if ports > 0 && !force {
-		return fmt.Errorf("bridge %s: %w: %d ports", name, ErrInUse, ports)
+		return fmt.Errorf("bridge %s: %w, ports: %d", name, ErrInUse, ports)
 	}
 	return h.removeBridge(b)
 }
@@ -70,8 +70,10 @@ func (h *Host) Undo(b *Bridge, l Lease) error {
 	if err := unix.Setns(h.ns, unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("return to the host's network namespace: %w", err)
 	}
-	if near, err := h.link(l.Host); err == nil {
-		_ = h.conn.do(delLink(near.index)) // if it stays, Down tells
+	if l.Host != "" {
+		if near, err := h.link(l.Host); err == nil {
+			_ = h.conn.do(delLink(near.index)) // if it stays, Down tells
+		}
 	}
 	if err := h.Down(b.Name, false); !errors.Is(err, ErrInUse) {
 		return err

@@ -49,7 +49,10 @@ func (h *Host) Wire(b *Bridge, ip netip.Addr) (Lease, error) {
 		if errors.Is(err, unix.EEXIST) {
 			err = fmt.Errorf("%s is %w: %s has it", ip, ErrTaken, LeaseName(ip))
 		}
-		return lease(ip, p), err
+		if err != nil {
+			return Lease{}, err
+		}
+		return lease(ip, p), nil
 	}
 	for _, p := range b.Addrs {
 		err := error(unix.EEXIST)
@@ -58,8 +61,11 @@ func (h *Host) Wire(b *Bridge, ip netip.Addr) (Lease, error) {
 			ip, err = free, h.link1(b, free)
 			return !errors.Is(err, unix.EEXIST)
 		})
+		if err == nil {
+			return lease(ip, p), nil
+		}
 		if !errors.Is(err, unix.EEXIST) {
-			return lease(ip, p), err
+			return Lease{}, err
 		}
 	}
 	if len(b.Addrs) == 0 {

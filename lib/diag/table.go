@@ -31,6 +31,13 @@ var table = []row{
 	{"write /proc/self/uid_map", unix.EACCES, mapRefused},
 	{"write /proc/self/gid_map", unix.EPERM, mapRefused},
 	{"mount proc", unix.EPERM, procRefused},
+	{"make bridge", unix.EOPNOTSUPP, kernelLacks("bridge", "BRIDGE")},
+	{"make link", unix.EOPNOTSUPP, kernelLacks("veth", "VETH")},
+	{"set up nftables", unix.EPROTONOSUPPORT, kernelLacks("nf_tables", "NF_TABLES")},
+	{"set up nftables", unix.EOPNOTSUPP, kernelLacks("nf_tables", "NF_TABLES_INET")},
+	{"set up nftables", unix.ENOENT, kernelLacks("nft_masq nft_ct nft_chain_nat", "NFT_MASQ")},
+	{"write /proc/sys/net/ipv4/ip_forward", unix.EROFS, forwardReadOnly},
+	{"write /proc/sys/net/ipv4/ip_forward", unix.EACCES, forwardReadOnly},
 }
 
 // lookUp finds the first row for err.
@@ -98,6 +105,21 @@ func mapRefused() []string {
 func procRefused() []string {
 	return []string{
 		"a user namespace may mount proc only with a pid namespace of its own (nsrun -p), and only where /proc is not masked",
+	}
+}
+
+// kernelLacks names the modules, and the option that a kernel without them was built
+// without.
+func kernelLacks(modules, config string) func() []string {
+	return func() []string {
+		return []string{"the kernel has no support for it: modprobe -a " + modules + ", or a kernel with CONFIG_" + config}
+	}
+}
+
+func forwardReadOnly() []string {
+	return []string{
+		"/proc/sys cannot be written here, as in a container: set it outside (sysctl net.ipv4.ip_forward=1)",
+		"or do without a way out: --no-nat",
 	}
 }
 
