@@ -3,7 +3,9 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,29 +25,63 @@ func (h *Host) Down(name string, force bool) error {
 	if !b.Ours && !force {
 		return fmt.Errorf("bridge %s: %w", name, ErrForeign)
 	}
-	links, err := h.links()
+	ports, wired, err := h.ports(b)
+	// Links of namespaces that have just died are still being taken down.
+	for end := time.Now().Add(leaving); err == nil && !force && ports > 0 && ports == len(wired) && time.Now().Before(end); {
+		pause(5 * time.Millisecond)
+		ports, wired, err = h.ports(b)
+	}
 	if err != nil {
 		return err
-	}
-	ports := 0
-	for _, l := range links {
-		if l.master != b.Index {
-			continue
-		}
-		if ports++; !force {
-			continue
-		}
-		// The link of a container would go on holding an address that leads nowhere.
-		if _, ok := LeaseAddr(l.name); ok {
-			if err := h.conn.do(delLink(l.index)); err != nil && !errors.Is(err, unix.ENODEV) {
-				return fmt.Errorf("remove link %s: %w", l.name, err)
-			}
-		}
 	}
 	if ports > 0 && !force {
 		return fmt.Errorf("bridge %s: %w, ports: %d", name, ErrInUse, ports)
 	}
+	if len(wired) > 0 {
+		if err := h.cut(wired); err != nil {
+			return fmt.Errorf("remove the links to bridge %s: %w", name, err)
+		}
+	}
 	return h.removeBridge(b)
+}
+
+// ports counts a bridge's ports, and returns the indices of those that are leases.
+func (h *Host) ports(b *Bridge) (ports int, wired []int, err error) {
+	links, err := h.links()
+	for _, l := range links {
+		if l.master != b.Index {
+			continue
+		}
+		ports++
+		if _, ok := LeaseAddr(l.name); ok {
+			wired = append(wired, l.index)
+		}
+	}
+	return ports, wired, err
+}
+
+// doomed is the group of links (ip link: group) that are about to be removed.
+const doomed = 0x6e62646f
+
+func intoGroup(index int) *nl.NetlinkRequest {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	return request(unix.RTM_SETLINK, 0, msg, number(unix.IFLA_GROUP, doomed))
+}
+
+// cut removes links, which would go on holding addresses that lead nowhere: all at
+// once, since the kernel waits for an RCU grace period (20 ms) with each call.
+func (h *Host) cut(wired []int) error {
+	for _, index := range wired {
+		if err := h.conn.do(intoGroup(index)); err != nil && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	err := h.conn.do(request(unix.RTM_DELLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), number(unix.IFLA_GROUP, doomed)))
+	if errors.Is(err, unix.ENODEV) { // gone by themselves
+		return nil
+	}
+	return err
 }
 
 // removeBridge removes rules before the link: what a kill in between leaves is still a

@@ -89,9 +89,9 @@ func TestRules(t *testing.T) {
 		t.Skip("needs nft")
 	}
 	want := words(`table inet netbr {
-		set br { type ifname elements = { "br0", "br1" } }
-		set same { type ifname . ifname elements = { "br0" . "br0", "br1" . "br1" } }
-		set nat4 { type ipv4_addr flags interval elements = { 10.9.0.0/24 } }
+		set br { type ifname elements = { "br0", "br1", "br2" } }
+		set same { type ifname . ifname elements = { "br0" . "br0", "br1" . "br1", "br2" . "br2" } }
+		set nat4 { type ipv4_addr flags interval elements = { 10.9.0.0/16, 10.77.0.0/22 } }
 		chain post { type nat hook postrouting priority srcnat; policy accept;
 			ip saddr @nat4 oifname != @br masquerade }
 		chain forw { type filter hook forward priority filter; policy accept;
@@ -106,8 +106,9 @@ func TestRules(t *testing.T) {
 			return words(string(out))
 		}
 		up := func() {
-			must[*Bridge](t)(h.Up(Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/24"), NAT: true}))
-			must[*Bridge](t)(h.Up(Spec{Name: "br1", Addr: netip.MustParsePrefix("10.9.1.1/24")}))
+			must[*Bridge](t)(h.Up(Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/16"), NAT: true}))
+			must[*Bridge](t)(h.Up(Spec{Name: "br1", NAT: true}))
+			must[*Bridge](t)(h.Up(Spec{Name: "br2", Addr: netip.MustParsePrefix("10.10.0.1/24")}))
 		}
 		up()
 		if got := list(); got != want {
@@ -125,7 +126,7 @@ func TestRules(t *testing.T) {
 		if got := list(); strings.Contains(got, "10.9.0.0") {
 			t.Errorf("without NAT: %s", got)
 		}
-		for _, name := range []string{"br0", "br1"} {
+		for _, name := range []string{"br0", "br1", "br2"} {
 			if err := h.Down(name, false); err != nil {
 				t.Error(err)
 			}

@@ -100,7 +100,8 @@ func (c *conn) forget(set string, elems ...*nl.RtAttr) error {
 	return nil
 }
 
-// members returns the keys of a set, none where there is no such set.
+// members returns the keys of a set, of an interval its first; none where there is no
+// such set.
 func (c *conn) members(set string) ([][]byte, error) {
 	var keys [][]byte
 	req := message(unix.NFT_MSG_GETSETELEM, 0, text(unix.NFTA_SET_ELEM_LIST_TABLE, tableName), text(unix.NFTA_SET_ELEM_LIST_SET, set))
@@ -109,6 +110,9 @@ func (c *conn) members(set string) ([][]byte, error) {
 			return
 		}
 		attrs(attrs(body[4:]).get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)).each(func(_ int, elem []byte) {
+			if f := attrs(elem).get(unix.NFTA_SET_ELEM_FLAGS); len(f) == 4 && f[3]&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
+				return // behind an interval, and perhaps the first of one without NAT
+			}
 			key := attrs(attrs(elem).get(unix.NFTA_SET_ELEM_KEY)).get(unix.NFTA_DATA_VALUE)
 			keys = append(keys, append([]byte(nil), key...))
 		})

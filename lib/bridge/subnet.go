@@ -79,7 +79,7 @@ func Gateway(p netip.Prefix) (netip.Prefix, error) {
 
 // last returns the highest address of p's subnet.
 func last(p netip.Prefix) netip.Addr {
-	return fromUint(toUint(p.Masked().Addr()) | 1<<(32-p.Bits()) - 1)
+	return fromUint(toUint(p.Masked().Addr()) | (1<<(32-p.Bits()) - 1))
 }
 
 func toUint(a netip.Addr) uint32 {

@@ -55,6 +55,17 @@ func TestGateway(t *testing.T) {
 	}
 }
 
+func TestLast(t *testing.T) {
+	for in, want := range map[string]string{
+		"10.9.0.0/16": "10.9.255.255", "10.8.0.7/16": "10.8.255.255", "10.9.1.0/24": "10.9.1.255", "10.77.3.1/22": "10.77.3.255",
+		"10.0.0.1/8": "10.255.255.255", "10.0.0.5/30": "10.0.0.7", "255.255.255.255/32": "255.255.255.255", "1.2.3.4/0": "255.255.255.255",
+	} {
+		if got := last(netip.MustParsePrefix(in)); got.String() != want {
+			t.Errorf("last(%s) = %s, want %s", in, got, want)
+		}
+	}
+}
+
 func TestCheckOverlap(t *testing.T) {
 	known := []network{
 		{netip.MustParsePrefix("10.0.0.0/8"), 2, false}, // a VPN's route through a router
@@ -89,7 +100,11 @@ func FuzzParseAddr(f *testing.F) {
 		if !ip.Is4() || bits < 0 || bits > 32 {
 			t.Fatalf("%q: %v/%d", s, ip, bits)
 		}
-		if g, err := Gateway(netip.PrefixFrom(ip, bits)); err == nil && (!g.Contains(ip) || g.Addr() == g.Masked().Addr()) {
+		p := netip.PrefixFrom(ip, bits)
+		if l := last(p); !p.Contains(l) || p.Contains(l.Next()) && bits > 0 {
+			t.Fatalf("%q: last address %v", s, l)
+		}
+		if g, err := Gateway(p); err == nil && (!g.Contains(ip) || g.Addr() == g.Masked().Addr()) {
 			t.Fatalf("%q: gateway %v", s, g)
 		}
 	})

@@ -33,36 +33,26 @@ func (h *Host) Up(s Spec) (*Bridge, error) {
 }
 
 // Ensure is Up for a bridge that need only be there: one that has an address is left
-// as it is, rules included.
+// as it is, rules included, and so is one that was not made here.
 func (h *Host) Ensure(s Spec) (*Bridge, error) {
 	b, err := h.Find(s.Name)
 	switch {
 	case errors.Is(err, unix.ENODEV):
 	case err != nil:
 		return nil, err
-	case len(b.Addrs) > 0 && b.up:
+	case len(b.Addrs) > 0 && (b.up || !b.Ours):
 		return b, nil
-	case !b.Ours:
-		return b, b.unready()
 	}
 	unlock, err := lock()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	b, err = h.up(s, false) // it may be there by now
+	b, err = h.up(s, false) // by now it may be there, or have what it lacked
 	if err == nil && b.Made && h.ns < 0 {
 		h.ns, err = openHere()
 	}
 	return b, err
-}
-
-// unready tells why nothing can be wired to a bridge that is someone else's.
-func (b *Bridge) unready() error {
-	if len(b.Addrs) == 0 {
-		return fmt.Errorf("bridge %s %w", b.Name, ErrNoAddr)
-	}
-	return nil // it is down: so it may be wanted
 }
 
 func (h *Host) up(s Spec, repair bool) (*Bridge, error) {
@@ -74,8 +64,12 @@ func (h *Host) up(s Spec, repair bool) (*Bridge, error) {
 	if missing {
 		b = &Bridge{Name: s.Name}
 	}
-	if !repair && len(b.Addrs) > 0 && b.up {
+	switch {
+	case missing || repair:
+	case len(b.Addrs) > 0 && (b.up || !b.Ours):
 		return b, nil
+	case !b.Ours:
+		return nil, fmt.Errorf("bridge %s %w", b.Name, ErrNoAddr)
 	}
 	if len(b.Addrs) > 0 && s.Addr.IsValid() && s.Addr != b.Addrs[0] {
 		return nil, fmt.Errorf("bridge %s %w: %s", s.Name, ErrAddr, b.Addrs[0])
@@ -196,9 +190,15 @@ func lock() (unlock func(), err error) {
 		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			break
 		}
-		time.Sleep(2 * time.Millisecond)
+		pause(2 * time.Millisecond)
 	}
 	return func() { _ = unix.Close(fd) }, nil
+}
+
+// pause sleeps. time.Sleep would start the runtime's poller: see conn.
+func pause(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&t, nil) // woken early, the caller looks again early
 }
 
 // openHere opens the network namespace that the calling thread is in.

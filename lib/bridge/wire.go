@@ -44,7 +44,7 @@ func (h *Host) Wire(b *Bridge, ip netip.Addr) (Lease, error) {
 		}
 		err = h.link1(b, ip)
 		for end := time.Now().Add(leaving); errors.Is(err, unix.EEXIST) && time.Now().Before(end); err = h.link1(b, ip) {
-			time.Sleep(5 * time.Millisecond)
+			pause(5 * time.Millisecond)
 		}
 		if errors.Is(err, unix.EEXIST) {
 			err = fmt.Errorf("%s is %w: %s has it", ip, ErrTaken, LeaseName(ip))

@@ -111,11 +111,11 @@ func (s *stage) checkBridge(host *bridge.Host) error {
 	case errors.Is(err, unix.ENODEV) && ip.IsValid() && bits == 0:
 		return diag.WithHint(fmt.Errorf("--addr %s: there is no bridge %s yet, so the length of its subnet must be given", ip, s.bridge),
 			fmt.Sprintf("netbr --bridge %s --addr %s/24", s.bridge, ip))
-	case errors.Is(err, unix.ENODEV):
+	case err != nil && !errors.Is(err, unix.ENODEV):
+		return s.hinted(err)
+	case err != nil || len(b.Addrs) == 0: // missing, or someone is making it just now
 		_, err := s.spec()
 		return err
-	case err != nil:
-		return s.hinted(err)
 	}
 	if ip.IsValid() {
 		if _, err := b.CheckAddr(ip, bits); err != nil {
