@@ -55,10 +55,13 @@ var table = []row{
 	{"set memory.limit_in_bytes", unix.EBUSY, func() []string {
 		return []string{"the group uses more than that already: see its memory.usage_in_bytes"}
 	}},
-}
-
-func cpusThere() []string {
-	return []string{"the CPUs of this machine are " + readFile("/sys/devices/system/cpu/online") + "; the group gets none that the group it lies in has not"}
+	{"make bridge", unix.EOPNOTSUPP, kernelLacks("bridge", "BRIDGE")},
+	{"make link", unix.EOPNOTSUPP, kernelLacks("veth", "VETH")},
+	{"set up nftables", unix.EPROTONOSUPPORT, kernelLacks("nf_tables", "NF_TABLES")},
+	{"set up nftables", unix.EOPNOTSUPP, kernelLacks("nf_tables", "NF_TABLES_INET")},
+	{"set up nftables", unix.ENOENT, kernelLacks("nft_masq nft_ct nft_chain_nat", "NFT_MASQ")},
+	{"write /proc/sys/net/ipv4/ip_forward", unix.EROFS, forwardReadOnly},
+	{"write /proc/sys/net/ipv4/ip_forward", unix.EACCES, forwardReadOnly},
 }
 
 // lookUp finds the first row for err.
@@ -141,6 +144,21 @@ func ambientRefused() []string {
 	return []string{"the securebit no_cap_ambient_raise forbids it (setpriv --dump shows it): only a new user namespace has it clear"}
 }
 
+// kernelLacks names the modules, and the option that a kernel without them was built
+// without.
+func kernelLacks(modules, config string) func() []string {
+	return func() []string {
+		return []string{"the kernel has no support for it: modprobe -a " + modules + ", or a kernel with CONFIG_" + config}
+	}
+}
+
+func forwardReadOnly() []string {
+	return []string{
+		"/proc/sys cannot be written here, as in a container: set it outside (sysctl net.ipv4.ip_forward=1)",
+		"or do without a way out: --no-nat",
+	}
+}
+
 // readFile returns a small file's text without white space at its ends, "" on error:
 // a hint that cannot be had is left out.
 func readFile(name string) string {
@@ -149,4 +167,8 @@ func readFile(name string) string {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
+}
+
+func cpusThere() []string {
+	return []string{"the CPUs of this machine are " + readFile("/sys/devices/system/cpu/online") + "; the group gets none that the group it lies in has not"}
 }

@@ -9,6 +9,7 @@ import (
 	"staves/lib/stage/capdrop"
 	"staves/lib/stage/cgset"
 	"staves/lib/stage/mkdev"
+	"staves/lib/stage/netbr"
 	"staves/lib/stage/nsrun"
 	"staves/lib/stage/overlay"
 	"staves/lib/stage/pivot"
@@ -17,6 +18,7 @@ import (
 // All are the seven, in the order in which a full container uses them.
 var All = []*chain.Tool{
 	cgset.Tool,
+	netbr.Tool,
 	nsrun.Tool,
 	overlay.Tool,
 	mkdev.Tool,

@@ -1,0 +1,6 @@
+// Netbr runs a program in a network namespace wired to a bridge.
+package main
+
+import "staves/lib/stages"
+
+func main() { stages.Main("netbr") }

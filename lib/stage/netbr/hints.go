@@ -1,0 +1,74 @@
+package netbr
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"staves/lib/bridge"
+	"staves/lib/diag"
+)
+
+const pastaHint = "an ordinary user gets a network from pasta, without a bridge: pasta -- COMMAND"
+
+// permitted says, where the kernel would refuse, which of its reasons it is.
+func permitted(host *bridge.Host) error {
+	err := host.Permitted()
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, unix.EPERM):
+		return err
+	case unix.Geteuid() != 0:
+		return diag.WithHint(fmt.Errorf("wiring a bridge needs root: %w", err), "as root: sudo netbr ...", pastaHint)
+	case inUserNamespace():
+		return diag.WithHint(fmt.Errorf("inside a user namespace there is no power over the host's network: %w", err),
+			"put netbr before the user namespace is made: netbr -- nsrun -U ...", pastaHint)
+	}
+	return diag.WithHint(fmt.Errorf("this root may not wire a bridge: %w", err), "see 'grep Cap /proc/self/status': the capability was taken from it, as in a container")
+}
+
+// inUserNamespace tells whether ids are mapped to others here: in the first user
+// namespace all of them are mapped to themselves (user_namespaces(7)).
+func inUserNamespace() bool {
+	fd, err := unix.Open("/proc/self/uid_map", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var b [256]byte
+	n, _ := unix.Read(fd, b[:])
+	var inside, outside, count uint64
+	_, err = fmt.Sscan(string(b[:max(n, 0)]), &inside, &outside, &count)
+	return err == nil && (outside != 0 || count != 1<<32-1)
+}
+
+// hinted adds what can be done about err.
+func (s *stage) hinted(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bridge.ErrNotBridge):
+		return diag.WithHint(err, "choose another name; 'netbr --list' lists bridges")
+	case errors.Is(err, bridge.ErrForeign):
+		return diag.WithHint(err, "if it may go nevertheless: netbr --force --down "+s.bridge)
+	case errors.Is(err, bridge.ErrInUse):
+		return diag.WithHint(err, "'netbr --list' lists what is wired to it; cut them off: netbr --force --down "+s.bridge)
+	case errors.Is(err, bridge.ErrAddr):
+		return diag.WithHint(err, fmt.Sprintf("keep it: netbr --up %s; or remove the bridge first: netbr --down %[1]s", s.bridge))
+	case errors.Is(err, bridge.ErrNoAddr):
+		return diag.WithHint(err, "it was not made by netbr; give it a subnet: netbr --up "+s.bridge+" auto")
+	case errors.Is(err, bridge.ErrNoSubnet):
+		return diag.WithHint(err, "give one: netbr --up "+s.bridge+" CIDR; 'ip route' lists what is in use")
+	case errors.Is(err, bridge.ErrOverlap):
+		return diag.WithHint(err, "choose another one, or let netbr choose: netbr --up "+s.bridge+" auto")
+	case errors.Is(err, bridge.ErrTaken), errors.Is(err, bridge.ErrFull):
+		return diag.WithHint(err, "'netbr --list' lists the addresses that are taken")
+	case errors.Is(err, unix.EXFULL):
+		return diag.WithHint(err, fmt.Sprintf("a bridge has at most %d ports: take another one, netbr --bridge NAME ...", bridge.MaxPorts))
+	case errors.Is(err, unix.ENODEV):
+		return diag.WithHint(err, "'netbr --list' lists the bridges; make it: netbr --up "+s.bridge+" auto")
+	}
+	return err
+}
