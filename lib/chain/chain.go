@@ -148,9 +148,9 @@ type Chain struct {
 	// State is what earlier stages, of this process or before it, have left.
 	State State
 
-	// facts holds, for each fact, the place in Links of the first stage that provides
-	// it; before is the place of what came before this process.
-	facts map[Fact]int
+	// facts are what stages provide, each with the stage's place in Links; before is the
+	// place of what came before this process.
+	facts []fact
 	// ids are the changes of the process's ids, in order.
 	ids []ids
 	// first is the place of the first stage with a step left for this life.
@@ -159,31 +159,48 @@ type Chain struct {
 
 const before = -1
 
+// fact is something that the stage at a place provides.
+type fact struct {
+	what  Fact
+	place int
+}
+
 // Provide records that link provides f.
 func (c *Chain) Provide(f Fact, link *Link) {
-	if _, ok := c.facts[f]; !ok {
-		c.facts[f] = c.place(link)
-	}
+	c.facts = append(c.facts, fact{f, c.place(link)})
 	if f == MappedRoot {
 		c.SetIDs(link, 0, 0)
 	}
 }
 
-// Has tells whether a stage before link provides f.
+// last is the place of the last stage before a place that provides f.
+func (c *Chain) last(f Fact, end int) (place int, ok bool) {
+	for _, k := range c.facts {
+		if k.what == f && k.place < end && (!ok || k.place > place) {
+			place, ok = k.place, true
+		}
+	}
+	return place, ok
+}
+
+// Has tells whether a stage before link, or what came before this process, provides f.
 func (c *Chain) Has(f Fact, link *Link) bool {
-	at, ok := c.facts[f]
-	return ok && at < c.place(link)
+	_, ok := c.last(f, c.place(link))
+	return ok
 }
 
-// Made tells whether a stage of this chain before link provides f: not the process that
-// began it.
+// Made tells whether a stage of this chain before link provides f.
 func (c *Chain) Made(f Fact, link *Link) bool {
-	return c.Has(f, link) && c.facts[f] != before
+	place, ok := c.last(f, c.place(link))
+	return ok && place != before
 }
 
-// Past tells whether the steps of the stage that provides f have been taken, in an
+// Past tells whether the stage before link that provides f has taken its steps, in an
 // earlier life of the process.
-func (c *Chain) Past(f Fact) bool { return c.facts[f] < c.first }
+func (c *Chain) Past(f Fact, link *Link) bool {
+	place, ok := c.last(f, c.place(link))
+	return ok && place < c.first
+}
 
 // ids are what a stage makes of the process's effective ids.
 type ids struct{ place, uid, gid int }
@@ -260,7 +277,7 @@ func run(tools []*Tool, name string) int {
 		entry.Die(resume.Status)
 	}
 
-	c := &Chain{facts: map[Fact]int{}}
+	c := &Chain{}
 	if resume == nil {
 		c.State = firstState()
 	} else if err := c.decode(resume.State); err != nil {
@@ -288,19 +305,19 @@ func run(tools []*Tool, name string) int {
 	}
 	if resume == nil {
 		if c.State.Mnt {
-			c.facts[MountNS] = before
+			c.facts = append(c.facts, fact{MountNS, before})
 		}
 		if !probe.InitialUserNamespace() {
-			c.facts[UserNS] = before
+			c.facts = append(c.facts, fact{UserNS, before})
 		}
 		if !probe.InitialPidNamespace() {
-			c.facts[PidNS] = before
+			c.facts = append(c.facts, fact{PidNS, before})
 		}
 		if c.State.Net != "" {
-			c.facts[NetNS] = before
+			c.facts = append(c.facts, fact{NetNS, before})
 		}
 		if c.State.Root != "" {
-			c.facts[Root] = before
+			c.facts = append(c.facts, fact{Root, before})
 		}
 		for _, l := range c.Links {
 			if err := l.Stage.Check(c, l); err != nil {

@@ -52,7 +52,7 @@ func read(words []string) (string, *parser, *Chain, error) {
 	defer func() { os.Args = old }()
 	os.Args = words
 	p := &parser{tools: fakes()}
-	c := &Chain{facts: map[Fact]int{}}
+	c := &Chain{}
 	tool := p.tool(words[0])
 	_, err := p.parse(c, tool, words[1:])
 	var s []string

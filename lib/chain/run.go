@@ -221,7 +221,7 @@ func (r *Run) payloadError(op *entry.OpError) error {
 		status = StatusNotFound
 		if strings.Contains(name, "/") && unix.Access(name, unix.F_OK) == nil {
 			hint = "the file is there, but the interpreter it names is not (its first line, or its ELF loader)"
-		} else if _, pivoted := r.Chain.facts[Pivoted]; pivoted {
+		} else if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted {
 			hint = "it is looked for in the new root, along the caller's PATH"
 		}
 	case unix.EACCES:

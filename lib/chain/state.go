@@ -92,8 +92,8 @@ func (c *Chain) encode() string {
 		strconv.Itoa(s.Done), strconv.Itoa(s.Euid), strconv.Itoa(s.Egid), s.Root, s.Net, strconv.FormatBool(s.Mnt),
 		strconv.Itoa(len(c.facts)),
 	}
-	for f, at := range c.facts {
-		words = append(words, strconv.Itoa(at), string(f))
+	for _, f := range c.facts {
+		words = append(words, strconv.Itoa(f.place), string(f.what))
 	}
 	words = append(words, strconv.Itoa(len(c.ids)))
 	for _, i := range c.ids {
@@ -127,8 +127,8 @@ func (c *Chain) decode(text string) error {
 	s.Done, s.Euid, s.Egid = number(), number(), number()
 	s.Root, s.Net, s.Mnt = next(), next(), next() == "true"
 	for n := number(); n > 0 && !bad; n-- {
-		at := number()
-		c.facts[Fact(next())] = at
+		place := number()
+		c.facts = append(c.facts, fact{Fact(next()), place})
 	}
 	for n := number(); n > 0 && !bad; n-- {
 		c.ids = append(c.ids, ids{number(), number(), number()})

@@ -111,7 +111,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if ids != nil {
 		c.SetIDs(link, int(ids.UID), int(ids.GID))
 	}
-	if !c.Has(chain.UserNS, link) && !c.Has(dropped, link) {
+	if !c.Made(chain.UserNS, link) && !c.Has(dropped, link) {
 		// What is held now is what the first step will see: errors come up here.
 		if _, err := s.decide(link, &now, ids); err != nil {
 			return err

@@ -117,7 +117,7 @@ func (s *stage) foreseen(c *chain.Chain, link *chain.Link) bool {
 // now is the state that the steps begin from.
 func (s *stage) now(c *chain.Chain, link *chain.Link) (caps.State, error) {
 	now, err := caps.Read()
-	if err == nil && s.foreseen(c, link) && c.Made(chain.UserNS, link) && !c.Past(chain.UserNS) {
+	if err == nil && s.foreseen(c, link) && c.Made(chain.UserNS, link) && !c.Past(chain.UserNS, link) {
 		now = now.Foresee()
 	}
 	return now, err

@@ -78,11 +78,11 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if _, _, err := s.address(); err != nil {
 		return err
 	}
-	if c.Has(chain.UserNS, link) {
+	if c.Made(chain.UserNS, link) {
 		return diag.WithHint(errors.New("a user namespace made before has no power over this host's network"),
 			"put netbr before nsrun: netbr -- nsrun -U ...", pastaHint)
 	}
-	if c.Has(chain.NetNS, link) && c.State.Net == "" {
+	if c.Made(chain.NetNS, link) {
 		return diag.WithHint(errors.New("the network namespace has been made already: netbr makes its own, and wires it from outside"),
 			"leave the earlier one out (nsrun without -n, one netbr), or put netbr before nsrun")
 	}
