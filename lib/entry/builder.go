@@ -26,6 +26,10 @@ type Builder struct {
 	blob    []byte
 	texts   map[string]uint64
 	buffers map[*Buffer]uint64
+	what    string // the last operation's name and tool, and where they are
+	tool    string
+	whatAt  uint64
+	toolAt  uint64
 	free    []Reg
 	top     Reg
 	log     Reg
@@ -87,9 +91,19 @@ func (b *Builder) Empty() bool { return len(b.ops) == 0 }
 
 // op appends an operation and returns its words.
 func (b *Builder) op(kind uint64, what string) []uint64 {
-	b.ops = append(b.ops, make([]uint64, opWords)...)
+	if len(b.ops)+opWords > cap(b.ops) {
+		b.ops = slices.Grow(b.ops, max(len(b.ops), 32*opWords)) // a chain has hundreds
+	}
+	b.ops = b.ops[:len(b.ops)+opWords]
 	w := b.ops[len(b.ops)-opWords:]
-	w[opKind], w[opLabel], w[opTool] = kind, b.text(what), b.text(b.Tool)
+	clear(w)
+	if what != b.what || b.place() == 1 { // most operations come in groups of one name
+		b.what, b.whatAt = what, b.text(what)
+	}
+	if b.Tool != b.tool || b.place() == 1 {
+		b.tool, b.toolAt = b.Tool, b.text(b.Tool)
+	}
+	w[opKind], w[opLabel], w[opTool] = kind, b.whatAt, b.toolAt
 	if !b.movable {
 		b.fixed = true
 	}

@@ -130,23 +130,34 @@ func auxv(key uintptr) uintptr {
 
 const programVar = "STAVES_PROGRAM="
 
-// decode reads a program out of the environment's first strings, two letters a byte. It
+// decode reads a program out of the environment's first strings, as pack wrote it. It
 // is ours only if it names our own pid, which execve keeps: a copy that leaked to a
 // child is not obeyed.
 //
 //go:nosplit
 //go:norace
 func decode() bool {
-	n := 0
+	n := uintptr(0)
 	for hasProgram(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings))) {
 		s := unsafe.Add(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings)), len(programVar))
-		for ; n < maxProgram; n++ {
-			hi := *(*byte)(s)
-			if hi == 0 {
+		for n < maxProgram/8 {
+			c := *(*byte)(s)
+			if c == 0 {
 				break
 			}
-			*(*byte)(unsafe.Add(unsafe.Pointer(&program), n)) = (hi-'a')<<4 | (*(*byte)(unsafe.Add(s, 1)) - 'a')
-			s = unsafe.Add(s, 2)
+			s = unsafe.Add(s, 1)
+			if c > packZeros {
+				n += uintptr(c - packZeros) // they are there: nobody has written to program
+				continue
+			}
+			word := uint64(0)
+			for shift := uint64(0); c > packWord; c-- {
+				word |= uint64(*(*byte)(s)&0x7f) << shift
+				shift += 7
+				s = unsafe.Add(s, 1)
+			}
+			*(*uint64)(unsafe.Add(unsafe.Pointer(&program), 8*n)) = word
+			n++
 		}
 		rec.strings++
 	}

@@ -3,6 +3,7 @@ package entry
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"runtime"
 	"slices"
 	"strconv"
@@ -64,29 +65,74 @@ const (
 	kindBits
 )
 
-// encode puts the program together: what premain decodes, and run carries out.
-func (b *Builder) encode(state string) ([]uint64, error) {
+// encode puts the program together, in pieces that belong one behind the other: what
+// premain decodes, and run carries out.
+func (b *Builder) encode(state string) ([][]uint64, error) {
 	stateAt := b.room(state)
+	pieces := [][]uint64{make([]uint64, hdrWords), b.ops}
+	ops := len(b.ops)
+	for _, f := range b.forks { // the waiters' operations stand behind the program
+		b.at(f.place)[forkAfter] = uint64(ops / opWords)
+		pieces = append(pieces, f.after)
+		ops += len(f.after)
+	}
 	for len(b.blob)%8 != 0 {
 		b.blob = append(b.blob, 0)
 	}
-	// The waiters' operations stand behind the program.
-	ops := slices.Clone(b.ops)
-	for _, f := range b.forks {
-		ops[f.place*opWords+forkAfter] = uint64(len(ops) / opWords)
-		ops = append(ops, f.after...)
+	blob := make([]uint64, len(b.blob)/8)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(blob))), len(b.blob)), b.blob)
+	pieces = append(pieces, blob)
+
+	hdr := pieces[0]
+	hdr[hdrMagic], hdr[hdrPid] = magic, uint64(unix.Getpid())
+	hdr[hdrMain], hdr[hdrBlob] = uint64(len(b.ops)/opWords), uint64(8*(hdrWords+ops))
+	hdr[hdrState], hdr[hdrLen] = stateAt, uint64(len(state))
+	if size := 8 * (hdrWords + ops + len(blob)); b.err == nil && size > maxProgram {
+		b.err = fmt.Errorf("a chain of %d system calls: %w", hdr[hdrMain], unix.E2BIG)
 	}
-	size := hdrWords + len(ops)
-	all := make([]uint64, size+len(b.blob)/8)
-	all[hdrMagic], all[hdrPid], all[hdrBlob] = magic, uint64(unix.Getpid()), uint64(8*size)
-	all[hdrMain] = uint64(len(b.ops) / opWords)
-	all[hdrState], all[hdrLen] = stateAt, uint64(len(state))
-	copy(all[hdrWords:], ops)
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&all[size])), len(b.blob)), b.blob)
-	if b.err == nil && 8*len(all) > maxProgram {
-		b.err = fmt.Errorf("a chain of %d system calls: %w", all[hdrMain], unix.E2BIG)
+	return pieces, b.err
+}
+
+// A packed program is text without a NUL. Most of its words are 0 or small:
+//
+//	packZeros+n       n zeros
+//	packWord+n, ...   a word in n groups of 7 bits, the lowest first, each with bit 7 set
+const (
+	packWord  = 1
+	packZeros = 16
+	maxZeros  = 0x7f - packZeros
+)
+
+// pack appends words to the last of texts, and begins another one where it is full: one
+// string of the environment has at most 128 KiB (MAX_ARG_STRLEN).
+func pack(texts [][]byte, words []uint64) [][]byte {
+	const full = 100 << 10
+	last := len(texts) - 1
+	for i := 0; i < len(words); {
+		if last < 0 || len(texts[last]) > full {
+			texts = append(texts, append(make([]byte, 0, 16<<10), programVar...))
+			last++
+		}
+		t := texts[last]
+		if w := words[i]; w != 0 {
+			n := (bits.Len64(w) + 6) / 7
+			t = append(t, packWord+byte(n))
+			for ; n > 0; n-- {
+				t = append(t, 0x80|byte(w))
+				w >>= 7
+			}
+			i++
+		} else {
+			zeros := 1
+			for zeros < maxZeros && i+zeros < len(words) && words[i+zeros] == 0 {
+				zeros++
+			}
+			t = append(t, packZeros+byte(zeros))
+			i += zeros
+		}
+		texts[last] = t
 	}
-	return all, b.err
+	return texts
 }
 
 // An OpError is a failed operation.
@@ -118,10 +164,11 @@ func (b *Builder) Run() error {
 			return fmt.Errorf("a program that forks or executes wants Start: %w", unix.EINVAL)
 		}
 	}
-	words, err := b.encode("")
+	pieces, err := b.encode("")
 	if err != nil {
 		return err
 	}
+	words := slices.Concat(pieces...)
 	failed, errno := run(unsafe.Pointer(&words[0]), words[hdrMain])
 	*b = Builder{}
 	if errno != 0 {
@@ -191,21 +238,17 @@ func (b *Builder) Start(state string) error {
 
 // environ is this process's environment with the program in front.
 func (b *Builder) environ(state string) ([]string, error) {
-	words, err := b.encode(state)
+	pieces, err := b.encode(state)
 	if err != nil {
 		return nil, err
 	}
-	// One string of the environment has at most 128 KiB (MAX_ARG_STRLEN).
-	const chunk = 60 << 10
+	var texts [][]byte
+	for _, p := range pieces {
+		texts = pack(texts, p)
+	}
 	var env []string
-	for raw := range slices.Chunk(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words)), chunk) {
-		text := make([]byte, len(programVar)+2*len(raw))
-		copy(text, programVar)
-		for i, c := range raw {
-			text[len(programVar)+2*i] = 'a' + c>>4
-			text[len(programVar)+2*i+1] = 'a' + c&15
-		}
-		env = append(env, unsafe.String(&text[0], len(text)))
+	for _, t := range texts {
+		env = append(env, unsafe.String(unsafe.SliceData(t), len(t)))
 	}
 	return append(env, Environ()...), nil
 }

@@ -2,10 +2,12 @@ package entry
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -258,12 +260,16 @@ func FuzzEncode(f *testing.F) {
 			b.Fork(text, Fork{Flags: 1, Remove: []string{state}, Cleaner: []string{text, state}})
 			b.Exec(text, []string{text}, 1, true)
 		}
-		words, err := b.encode(state)
+		pieces, err := b.encode(state)
 		if errors.Is(err, unix.E2BIG) || strings.Contains(text+state, "\x00") {
 			return
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		words := slices.Concat(pieces...)
+		if got := unpack(pack(nil, words)); !slices.Equal(got, words) {
+			t.Errorf("%x\nwas packed and unpacked as\n%x", words, got)
 		}
 		blob := words[words[hdrBlob]/8:]
 		raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(blob))), 8*len(blob))
@@ -281,6 +287,48 @@ func FuzzEncode(f *testing.F) {
 				if op[opPtr]&(1<<a) != 0 {
 					inside(op[opArgs+a])
 				}
+			}
+		}
+	})
+}
+
+// unpack does what decode does, in the plainest way.
+func unpack(texts [][]byte) []uint64 {
+	var words []uint64
+	for _, t := range texts {
+		t = t[len(programVar):]
+		for len(t) > 0 {
+			c := int(t[0])
+			t = t[1:]
+			if c > packZeros {
+				words = append(words, make([]uint64, c-packZeros)...)
+				continue
+			}
+			w := uint64(0)
+			for i := range c - packWord {
+				w |= uint64(t[i]&0x7f) << (7 * i)
+			}
+			words, t = append(words, w), t[c-packWord:]
+		}
+	}
+	return words
+}
+
+func FuzzPack(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 1}, uint16(3))
+	f.Add(bytes.Repeat([]byte{0xff}, 17), uint16(60000))
+	f.Fuzz(func(t *testing.T, raw []byte, zeros uint16) {
+		words := make([]uint64, zeros)
+		for chunk := range slices.Chunk(raw, 8) {
+			words = append(words, binary.LittleEndian.Uint64(append(slices.Clone(chunk), make([]byte, 8)...)), 0)
+		}
+		texts := pack(nil, words)
+		if got := unpack(texts); !slices.Equal(got, words) {
+			t.Errorf("%x became %x", words, got)
+		}
+		for _, text := range texts {
+			if bytes.IndexByte(text, 0) >= 0 || len(text) > 128<<10 {
+				t.Errorf("a text of %d bytes: %q", len(text), text)
 			}
 		}
 	})
