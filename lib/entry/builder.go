@@ -22,14 +22,14 @@ type Builder struct {
 	// Tool is the tool whose operations are being written.
 	Tool string
 
-	ops     []uint64 // the program, opWords for each operation
+	ops     []operation
 	blob    []byte
 	texts   map[string]uint64
 	buffers map[*Buffer]uint64
 	what    string // the last operation's name and tool, and where they are
 	tool    string
-	whatAt  uint64
-	toolAt  uint64
+	whatAt  uint32
+	toolAt  uint32
 	free    []Reg
 	top     Reg
 	log     Reg
@@ -42,7 +42,7 @@ type Builder struct {
 // forkOp is a fork of the program.
 type forkOp struct {
 	place   int
-	after   []uint64 // the waiter's operations
+	after   []operation // the waiter's
 	cleaner []string
 }
 
@@ -89,54 +89,53 @@ type Fork struct {
 // Empty tells whether nothing has been written.
 func (b *Builder) Empty() bool { return len(b.ops) == 0 }
 
-// op appends an operation and returns its words.
-func (b *Builder) op(kind uint64, what string) []uint64 {
-	if len(b.ops)+opWords > cap(b.ops) {
-		b.ops = slices.Grow(b.ops, max(len(b.ops), 32*opWords)) // a chain has hundreds
+// op appends an operation. The pointer is good until the next one is appended.
+func (b *Builder) op(kind uint8, what string) *operation {
+	if len(b.ops) == cap(b.ops) {
+		b.ops = slices.Grow(b.ops, max(3*len(b.ops), 64)) // a chain has hundreds
 	}
-	b.ops = b.ops[:len(b.ops)+opWords]
-	w := b.ops[len(b.ops)-opWords:]
-	clear(w)
+	b.ops = append(b.ops, operation{kind: kind})
+	op := &b.ops[len(b.ops)-1]
 	if what != b.what || b.place() == 1 { // most operations come in groups of one name
-		b.what, b.whatAt = what, b.text(what)
+		b.what, b.whatAt = what, uint32(b.text(what))
 	}
 	if b.Tool != b.tool || b.place() == 1 {
-		b.tool, b.toolAt = b.Tool, b.text(b.Tool)
+		b.tool, b.toolAt = b.Tool, uint32(b.text(b.Tool))
 	}
-	w[opKind], w[opLabel], w[opTool] = kind, b.whatAt, b.toolAt
+	op.label, op.tool = b.whatAt, b.toolAt
 	if !b.movable {
 		b.fixed = true
 	}
-	return w
+	return op
 }
 
 // place is the number of operations so far.
-func (b *Builder) place() int { return len(b.ops) / opWords }
+func (b *Builder) place() int { return len(b.ops) }
 
-// at returns the words of operation i.
-func (b *Builder) at(i int) []uint64 { return b.ops[i*opWords:][:opWords] }
-
-func (b *Builder) call(what string, nr int, args []any) []uint64 {
-	w := b.op(kindCall, what)
-	w[opNr], w[opLog] = uint64(nr), uint64(b.log)
+func (b *Builder) call(what string, nr int, args []any) *operation {
+	op := b.op(kindCall, what)
+	op.nr, op.log = uint16(nr), uint8(b.log)
 	for i, a := range args {
-		b.arg(w, i, a)
+		b.arg(op, i, a)
 	}
-	return w
+	return op
 }
+
+// since is how many operations were written after the one at place i, as what to skip.
+func (b *Builder) since(i int) uint16 { return uint16(b.place() - i - 1) }
 
 // Do makes a system call whose result does not matter. what names it in an error.
 func (b *Builder) Do(what string, nr int, args ...any) { b.call(what, nr, args) }
 
 // Try makes a system call that may fail with one errno, or with [AnyError].
 func (b *Builder) Try(what string, allow unix.Errno, nr int, args ...any) {
-	b.call(what, nr, args)[opAllow] = uint64(allow)
+	b.call(what, nr, args).allow = uint16(allow)
 }
 
 // Want makes a system call of which only one result is right; it fails with EPERM on
 // another one.
 func (b *Builder) Want(what string, result uintptr, nr int, args ...any) {
-	b.call(what, nr, args)[opWant] = uint64(result) + 1
+	b.call(what, nr, args).want = uint64(result) + 1
 }
 
 // Get makes a system call that returns a descriptor, which is kept until [Builder.Close].
@@ -148,7 +147,7 @@ func (b *Builder) Get(what string, nr int, args ...any) Reg {
 
 // Again makes a system call whose result is kept in r, in place of what was there.
 func (b *Builder) Again(r Reg, what string, nr int, args ...any) {
-	b.call(what, nr, args)[opKeep] = uint64(r)
+	b.call(what, nr, args).keep = uint8(r)
 }
 
 // Close closes a kept descriptor.
@@ -170,29 +169,29 @@ func (b *Builder) Log(r Reg) { b.log = r }
 func (b *Builder) If(what string, allow unix.Errno, then func(r Reg), otherwise func(), nr int, args ...any) {
 	r := b.reg()
 	i := b.place()
-	w := b.call(what, nr, args)
-	w[opKeep], w[opAllow] = uint64(r), uint64(allow)
+	op := b.call(what, nr, args)
+	op.keep, op.allow = uint8(r), uint16(allow)
 	if then != nil {
 		then(r)
 	}
 	if otherwise != nil {
 		out := b.place()
 		b.op(kindJump, what)
-		b.at(i)[opOnErr] = uint64(b.place() - i - 1)
+		b.ops[i].onErr = b.since(i)
 		otherwise()
-		b.at(out)[opOnOK] = uint64(b.place() - out - 1)
+		b.ops[out].onOK = b.since(out)
 	} else {
-		b.at(i)[opOnErr] = uint64(b.place() - i - 1)
+		b.ops[i].onErr = b.since(i)
 	}
 }
 
 // Check compares two words under mask, and fails with fail if they differ. An operand
 // is a Field, a Reg or a number.
 func (b *Builder) Check(what string, x, y any, mask uintptr, fail unix.Errno) {
-	w := b.op(kindCheck, what)
-	b.arg(w, 0, x)
-	b.arg(w, 1, y)
-	w[opArgs+2], w[opAllow] = uint64(mask), uint64(fail)
+	op := b.op(kindCheck, what)
+	b.arg(op, 0, x)
+	b.arg(op, 1, y)
+	op.args[2], op.allow = uint64(mask), uint16(fail)
 }
 
 // IfDiffer compares two words, each a Field, a Reg or a number; then is written for
@@ -200,24 +199,24 @@ func (b *Builder) Check(what string, x, y any, mask uintptr, fail unix.Errno) {
 func (b *Builder) IfDiffer(what string, x, y any, then func()) {
 	b.Check(what, x, y, ^uintptr(0), 0)
 	i := b.place()
-	b.at(i - 1)[opOnErr] = 1 // different: past the jump
+	b.ops[i-1].onErr = 1 // different: past the jump
 	b.op(kindJump, what)
 	then()
-	b.at(i)[opOnOK] = uint64(b.place() - i - 1)
+	b.ops[i].onOK = b.since(i)
 }
 
 // EachBit makes a system call for each bit of mask, with [Bit] among its arguments. In
 // what, {} stands for the bit.
 func (b *Builder) EachBit(what string, mask uint64, nr int, args ...any) {
-	w := b.call(what, nr, args)
-	w[opKind], w[bitsMask] = kindBits, mask
+	op := b.call(what, nr, args)
+	op.kind, op.want = kindBits, mask
 }
 
 // CheckEachBit is EachBit for calls that tell something about a bit: what they return
 // must be that bit of result, or they fail with EPERM.
 func (b *Builder) CheckEachBit(what string, mask, result uint64, nr int, args ...any) {
-	w := b.call(what, nr, args)
-	w[opKind], w[bitsMask], w[bitsWant], w[bitsChecked] = kindBits, mask, result, 1
+	op := b.call(what, nr, args)
+	op.kind, op.want, op.flag, op.args[bitsResult] = kindBits, mask, 1, result
 }
 
 // WriteFile writes data to an existing file in one write(2), as a file of proc or
@@ -246,25 +245,24 @@ func (b *Builder) Fork(what string, f Fork) {
 		b.op(kindFork, what)
 		b.forks, b.fixed = append(b.forks, last), false
 	}
-	w := b.at(last.place)
-	w[opLabel], w[opTool] = b.text(what), b.text(b.Tool) // if it fails, it is for this one's flags
-	w[forkFlags], w[forkDeathsig] = uint64(f.Flags), uint64(f.Deathsig)
+	op := &b.ops[last.place]
+	op.label, op.tool = uint32(b.text(what)), uint32(b.text(b.Tool)) // if it fails, it is for this one's flags
+	op.args[forkFlags], op.args[forkDeathsig] = uint64(f.Flags), uint64(f.Deathsig)
 	if f.InitFollows {
-		w[forkInitFollows] = 1
+		op.flag = 1
 	}
 	// From the inside out: what was made last is removed first.
 	outer := last.after
 	last.after = nil
 	for _, dir := range f.Remove {
-		last.after = append(last.after, make([]uint64, opWords)...)
-		a := last.after[len(last.after)-opWords:]
-		a[opKind], a[opNr], a[opAllow] = kindCall, unix.SYS_UNLINKAT, uint64(unix.ENOENT)
+		remove := operation{kind: kindCall, nr: unix.SYS_UNLINKAT, allow: uint16(unix.ENOENT)}
 		for i, arg := range []any{unix.AT_FDCWD, dir, unix.AT_REMOVEDIR} {
-			b.arg(a, i, arg)
+			b.arg(&remove, i, arg)
 		}
+		last.after = append(last.after, remove)
 	}
 	last.after = append(last.after, outer...)
-	w[forkAfterLen] = uint64(len(last.after) / opWords)
+	op.args[forkAfterLen] = uint64(len(last.after))
 	if f.Cleaner == nil {
 		return
 	}
@@ -274,9 +272,9 @@ func (b *Builder) Fork(what string, f Fork) {
 	}
 	last.cleaner = words
 	head := afterVar + letters(uint64(unix.Getpid())) + ":"
-	w[forkEnv] = b.room(head + "aaaaaaaa:" + joinWords(words))
-	w[forkStatus] = w[forkEnv] + uint64(len(head))
-	w[forkExe] = b.text(selfExe)
+	op.args[forkEnv] = b.room(head + "aaaaaaaa:" + joinWords(words))
+	op.args[forkStatus] = op.args[forkEnv] + uint64(len(head))
+	op.want = b.text(selfExe)
 }
 
 // mergeable returns the last fork if f can be made in its place.
@@ -285,8 +283,8 @@ func (b *Builder) mergeable(f *Fork) *forkOp {
 		return nil
 	}
 	last := b.forks[len(b.forks)-1]
-	w := b.at(last.place)
-	if w[forkFlags] != 0 || w[forkDeathsig] != 0 {
+	args := &b.ops[last.place].args
+	if args[forkFlags] != 0 || args[forkDeathsig] != 0 {
 		return nil
 	}
 	if f.Cleaner != nil && last.cleaner != nil && f.Cleaner[0] != last.cleaner[0] {
@@ -304,42 +302,36 @@ func (b *Builder) Init(what string) { b.op(kindInit, what) }
 // search the paths come from PATH: a directory that may not be searched is then one
 // where the program is not.
 func (b *Builder) Exec(what string, paths []string, index int, search bool) {
-	w := b.op(kindExec, what)
-	w[opArgs], w[opArgs+1] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(index)
+	op := b.op(kindExec, what)
+	op.args[0], op.args[1] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(index)
 	if search {
-		w[opArgs+2] = 1
+		op.flag = 1
 	}
 }
 
 // arg encodes argument i of an operation.
-func (b *Builder) arg(w []uint64, i int, a any) {
-	bit := uint64(1) << i
+func (b *Builder) arg(op *operation, i int, a any) {
+	bit := uint8(1) << i
 	switch v := a.(type) {
 	case int:
-		w[opArgs+i] = uint64(v)
+		op.args[i] = uint64(v)
 	case uint:
-		w[opArgs+i] = uint64(v)
+		op.args[i] = uint64(v)
 	case uintptr:
-		w[opArgs+i] = uint64(v)
+		op.args[i] = uint64(v)
 	case Reg:
-		w[opArgs+i] = uint64(v)
-		w[opReg] |= bit
+		op.args[i], op.reg = uint64(v), op.reg|bit
 	case string:
-		w[opArgs+i] = b.text(v)
-		w[opPtr] |= bit
+		op.args[i], op.ptr = b.text(v), op.ptr|bit
 	case []byte:
-		w[opArgs+i] = b.structure(v)
-		w[opPtr] |= bit
+		op.args[i], op.ptr = b.structure(v), op.ptr|bit
 	case *Buffer:
-		w[opArgs+i] = b.buffer(v)
-		w[opPtr] |= bit
+		op.args[i], op.ptr = b.buffer(v), op.ptr|bit
 	case Field:
-		w[opArgs+i] = b.buffer(v.Buffer) + uint64(v.Offset)
-		w[opPtr] |= bit
+		op.args[i], op.ptr = b.buffer(v.Buffer)+uint64(v.Offset), op.ptr|bit
 	case Load:
-		w[opArgs+i] = b.buffer(v.Buffer) + uint64(v.Offset)
-		w[opPtr] |= bit
-		w[opReg] |= bit
+		b.arg(op, i, v.Field)
+		op.reg |= bit
 	default:
 		b.err = fmt.Errorf("an argument of type %T cannot be encoded", a)
 	}

@@ -89,7 +89,7 @@ func premain() {
 	if !rec.secure && decode() {
 		rec.resumed = true
 		nameProcess()
-		rec.failed, rec.errno = run(unsafe.Pointer(&program), program[hdrMain])
+		rec.failed, rec.errno = run(unsafe.Pointer(&program))
 	}
 	tuneRuntime()
 	pin()
@@ -161,7 +161,8 @@ func decode() bool {
 		}
 		rec.strings++
 	}
-	if n == 0 || program[hdrMagic] != magic || program[hdrPid] != uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)) {
+	hdr := (*header)(unsafe.Pointer(&program))
+	if n == 0 || hdr.magic != magic || hdr.pid != uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)) {
 		rec.strings = 0
 		return false
 	}
@@ -186,43 +187,44 @@ func hasProgram(s unsafe.Pointer) bool {
 // regs are the kept results: descriptors, mostly.
 var regs [maxRegs]uintptr
 
-// run carries out the operations of a program. It returns end and 0, or the operation
-// that failed and its errno. In a parent made by a fork operation it does not return.
+// run carries out the operations of a program. It returns their number and 0, or the
+// operation that failed and its errno. In a parent made by a fork operation it does not
+// return.
 //
 //go:nosplit
 //go:norace
-func run(base unsafe.Pointer, end uint64) (failed, errno uint64) {
+func run(base unsafe.Pointer) (failed, errno uint64) {
+	end := (*header)(base).main
 	for i := uint64(0); i < end; i++ {
-		op := unsafe.Add(base, 8*(hdrWords+uintptr(i)*opWords))
+		op := opAt(base, uintptr(i))
 		var r uintptr
-		switch word(op, opKind) {
+		switch op.kind {
 		case kindCall:
 			r = call(base, op)
-			if want := word(op, opWant); want != 0 && !isErr(r) && r != want-1 {
+			if op.want != 0 && !isErr(r) && uint64(r) != op.want-1 {
 				r = failure(uintptr(unix.EPERM))
 			}
 			if !isErr(r) {
-				i += uint64(word(op, opOnOK))
-			} else if allow := word(op, opAllow); allow == -r || allow == uintptr(AnyError) {
-				i += uint64(word(op, opOnErr))
+				i += uint64(op.onOK)
+			} else if op.allow == uint16(-r) || op.allow == uint16(AnyError) {
+				i += uint64(op.onErr)
 				continue
 			}
 		case kindBits:
 			r = eachBit(base, op)
 		case kindJump:
-			i += uint64(word(op, opOnOK))
+			i += uint64(op.onOK)
 		case kindCheck:
-			mask := word(op, opArgs+2)
-			if operand(base, op, 0)&mask != operand(base, op, 1)&mask {
-				r = -word(op, opAllow)
-				i += uint64(word(op, opOnErr))
+			if mask := uintptr(op.args[2]); operand(base, op, 0)&mask != operand(base, op, 1)&mask {
+				r = -uintptr(op.allow)
+				i += uint64(op.onErr)
 			}
 		case kindFork:
 			r = fork(base, op)
 		case kindInit:
 			r = forkInit()
 		case kindExec:
-			r = execList(at(base, word(op, opArgs)), word(op, opArgs+1), word(op, opArgs+2) != 0)
+			r = execList(at(base, uintptr(op.args[0])), uintptr(op.args[1]), op.flag != 0)
 		}
 		if isErr(r) {
 			return i, uint64(-r)
@@ -231,13 +233,27 @@ func run(base unsafe.Pointer, end uint64) (failed, errno uint64) {
 	return end, 0
 }
 
+//go:nosplit
+//go:norace
+func opAt(base unsafe.Pointer, i uintptr) *operation {
+	return (*operation)(unsafe.Add(base, unsafe.Sizeof(header{})+i*unsafe.Sizeof(operation{})))
+}
+
+// at is the address of the string or structure at an offset.
+//
+//go:nosplit
+//go:norace
+func at(base unsafe.Pointer, off uintptr) unsafe.Pointer {
+	return unsafe.Add(base, uintptr((*header)(base).blob)+off)
+}
+
 // operand is an argument of a check: the word that a pointer points to, or the value.
 //
 //go:nosplit
 //go:norace
-func operand(base, op unsafe.Pointer, n uintptr) uintptr {
-	if word(op, opPtr)&(1<<n) != 0 {
-		return *(*uintptr)(at(base, word(op, opArgs+n)))
+func operand(base unsafe.Pointer, op *operation, n uintptr) uintptr {
+	if op.ptr>>n&1 != 0 {
+		return *(*uintptr)(at(base, *argAt(op, n)))
 	}
 	return arg(base, op, n)
 }
@@ -246,10 +262,10 @@ func operand(base, op unsafe.Pointer, n uintptr) uintptr {
 //
 //go:nosplit
 //go:norace
-func call(base, op unsafe.Pointer) uintptr {
-	r := sys(word(op, opNr), arg(base, op, 0), arg(base, op, 1), arg(base, op, 2), arg(base, op, 3), arg(base, op, 4), arg(base, op, 5))
-	if keep := word(op, opKeep); keep != 0 && !isErr(r) {
-		*reg(keep) = r
+func call(base unsafe.Pointer, op *operation) uintptr {
+	r := sys(uintptr(op.nr), arg(base, op, 0), arg(base, op, 1), arg(base, op, 2), arg(base, op, 3), arg(base, op, 4), arg(base, op, 5))
+	if op.keep != 0 && !isErr(r) {
+		*reg(uintptr(op.keep)) = r
 	}
 	return r
 }
@@ -258,14 +274,14 @@ func call(base, op unsafe.Pointer) uintptr {
 //
 //go:nosplit
 //go:norace
-func eachBit(base, op unsafe.Pointer) uintptr {
+func eachBit(base unsafe.Pointer, op *operation) uintptr {
 	for n := uintptr(0); n < 64; n++ {
-		if word(op, bitsMask)>>n&1 == 0 {
+		if op.want>>n&1 == 0 {
 			continue
 		}
 		*reg(uintptr(Bit)) = n
 		r := call(base, op)
-		if !isErr(r) && word(op, bitsChecked) != 0 && r != word(op, bitsWant)>>n&1 {
+		if !isErr(r) && op.flag != 0 && uint64(r) != op.args[bitsResult]>>n&1 {
 			r = failure(uintptr(unix.EPERM))
 		}
 		if isErr(r) {
@@ -279,23 +295,17 @@ func eachBit(base, op unsafe.Pointer) uintptr {
 //go:norace
 func reg(n uintptr) *uintptr { return (*uintptr)(unsafe.Add(unsafe.Pointer(&regs), 8*n)) }
 
-// at is the address of the string or structure at an offset.
-//
 //go:nosplit
 //go:norace
-func at(base unsafe.Pointer, off uintptr) unsafe.Pointer {
-	return unsafe.Add(base, *(*uintptr)(unsafe.Add(base, 8*hdrBlob))+off)
+func argAt(op *operation, n uintptr) *uintptr {
+	return (*uintptr)(unsafe.Add(unsafe.Pointer(&op.args), 8*n))
 }
 
 //go:nosplit
 //go:norace
-func word(op unsafe.Pointer, n uintptr) uintptr { return *(*uintptr)(unsafe.Add(op, 8*n)) }
-
-//go:nosplit
-//go:norace
-func arg(base, op unsafe.Pointer, n uintptr) uintptr {
-	v, bit := word(op, opArgs+n), uintptr(1)<<n
-	ptr, isReg := word(op, opPtr)&bit != 0, word(op, opReg)&bit != 0
+func arg(base unsafe.Pointer, op *operation, n uintptr) uintptr {
+	v := *argAt(op, n)
+	ptr, isReg := op.ptr>>n&1 != 0, op.reg>>n&1 != 0
 	switch {
 	case ptr && isReg:
 		return uintptr(*(*uint32)(at(base, v)))

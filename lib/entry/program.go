@@ -14,45 +14,54 @@ import (
 )
 
 // The encoded program: a header, the operations, then the strings they point to, by
-// offsets from where the strings begin.
+// offsets from where the strings begin. Nothing in it is a Go pointer, and every part is
+// whole words.
+
+type header struct {
+	magic, pid uint64
+	main       uint64 // how many operations are the program; those behind are waiters' clean-up
+	blob       uint64 // where the strings begin
+	state      uint64 // offset and length of the caller's state
+	stateLen   uint64
+}
+
+const magic = 0x33766172_70737473
+
+// An operation is one step of a program.
+type operation struct {
+	kind  uint8
+	ptr   uint8 // bit i: argument i is an offset; with reg's bit as well, the 32 bits there
+	reg   uint8 // bit i: argument i is the number of a register
+	keep  uint8 // register for the result, 0 for none
+	log   uint8 // register of a descriptor to read the kernel's explanation from
+	_     uint8
+	nr    uint16 // system call
+	allow uint16 // errno that is no failure; of a check, the errno that it fails with
+	onOK  uint16 // operations to skip: after success, after an allowed error
+	onErr uint16
+	flag  uint16 // of a fork: an init will follow; of bits: results are checked; of an exec: search
+	label uint32 // offsets of the texts that name the operation and its tool in an error
+	tool  uint32
+	want  uint64 // the only result that is right, plus 1; 0 for any
+	args  [6]uint64
+}
+
+// Other kinds than calls use some fields for something else:
+//
+//	fork   args: flags, death signal, first and number of the waiter's operations, the
+//	       cleaner's environment, where in it the status goes; want: the cleaner's file
+//	exec   args: list of paths, index of the payload's first word
+//	check  args: two operands, mask
+//	bits   want: the mask; args[5]: what each call must return, if checked
 const (
-	magic = 0x32766172_70737473
+	forkFlags = iota
+	forkDeathsig
+	forkAfter
+	forkAfterLen
+	forkEnv
+	forkStatus
 
-	hdrMagic = 0 // words of the header
-	hdrPid   = 1
-	hdrMain  = 2 // how many operations are the program; those behind are waiters' clean-up
-	hdrBlob  = 3 // where the strings begin
-	hdrState = 4 // offset and length of the caller's state
-	hdrLen   = 5
-	hdrWords = 6
-
-	opWords = 18
-	opKind  = 0 // words of an operation
-	opNr    = 1
-	opArgs  = 2 // six of them
-	opPtr   = 8 // bit i: argument i is an offset; with opReg's bit as well, the 32 bits there
-	opReg   = 9 // bit i: argument i is the number of a register
-	opKeep  = 10
-	opAllow = 11 // an errno that is no failure; of a check, the errno that it fails with
-	opLabel = 12 // offsets of the texts that name the operation and its tool in an error
-	opTool  = 13
-	opOnOK  = 14 // operations to skip: after success, after an allowed error
-	opOnErr = 15
-	opLog   = 16 // register of a descriptor to read the kernel's explanation from
-	opWant  = 17 // the only result that is right, plus 1; 0 for any
-
-	bitsMask    = opAllow // for which bits, and what each call must return if checked
-	bitsWant    = opOnErr
-	bitsChecked = opWant
-
-	forkInitFollows = opNr // not 0: an init will stand between waiter and payload
-	forkFlags       = opArgs
-	forkDeathsig    = opArgs + 1
-	forkAfter       = opArgs + 2 // the waiter's operations: index of the first, and how many
-	forkAfterLen    = opArgs + 3
-	forkEnv         = opArgs + 4 // the cleaner's environment, and where in it the status goes
-	forkStatus      = opArgs + 5
-	forkExe         = opOnOK
+	bitsResult = 5
 )
 
 const (
@@ -68,29 +77,33 @@ const (
 // encode puts the program together, in pieces that belong one behind the other: what
 // premain decodes, and run carries out.
 func (b *Builder) encode(state string) ([][]uint64, error) {
-	stateAt := b.room(state)
-	pieces := [][]uint64{make([]uint64, hdrWords), b.ops}
+	hdr := []header{{
+		magic: magic, pid: uint64(unix.Getpid()), main: uint64(len(b.ops)),
+		state: b.room(state), stateLen: uint64(len(state)),
+	}}
+	pieces := [][]uint64{words(hdr), words(b.ops)}
 	ops := len(b.ops)
 	for _, f := range b.forks { // the waiters' operations stand behind the program
-		b.at(f.place)[forkAfter] = uint64(ops / opWords)
-		pieces = append(pieces, f.after)
+		b.ops[f.place].args[forkAfter] = uint64(ops)
+		pieces = append(pieces, words(f.after))
 		ops += len(f.after)
 	}
+	hdr[0].blob = uint64(unsafe.Sizeof(header{})) + uint64(ops)*uint64(unsafe.Sizeof(operation{}))
 	for len(b.blob)%8 != 0 {
 		b.blob = append(b.blob, 0)
 	}
 	blob := make([]uint64, len(b.blob)/8)
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(blob))), len(b.blob)), b.blob)
-	pieces = append(pieces, blob)
-
-	hdr := pieces[0]
-	hdr[hdrMagic], hdr[hdrPid] = magic, uint64(unix.Getpid())
-	hdr[hdrMain], hdr[hdrBlob] = uint64(len(b.ops)/opWords), uint64(8*(hdrWords+ops))
-	hdr[hdrState], hdr[hdrLen] = stateAt, uint64(len(state))
-	if size := 8 * (hdrWords + ops + len(blob)); b.err == nil && size > maxProgram {
-		b.err = fmt.Errorf("a chain of %d system calls: %w", hdr[hdrMain], unix.E2BIG)
+	if size := int(hdr[0].blob) + len(b.blob); b.err == nil && size > maxProgram {
+		b.err = fmt.Errorf("a chain of %d system calls: %w", len(b.ops), unix.E2BIG)
 	}
-	return pieces, b.err
+	return append(pieces, blob), b.err
+}
+
+// words is the memory of structures that are whole words.
+func words[T header | operation](s []T) []uint64 {
+	var one T
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(one)/8))
 }
 
 // A packed program is text without a NUL. Most of its words are 0 or small:
@@ -158,8 +171,8 @@ func (e *OpError) Unwrap() error { return e.Errno }
 // Run carries the program out in this process, now, on this thread, and empties the
 // builder; the program may hold no Fork, Init or Exec. A failed operation is an *OpError.
 func (b *Builder) Run() error {
-	for i := range b.place() {
-		switch b.at(i)[opKind] {
+	for i := range b.ops {
+		switch b.ops[i].kind {
 		case kindFork, kindInit, kindExec:
 			return fmt.Errorf("a program that forks or executes wants Start: %w", unix.EINVAL)
 		}
@@ -168,13 +181,13 @@ func (b *Builder) Run() error {
 	if err != nil {
 		return err
 	}
-	words := slices.Concat(pieces...)
-	failed, errno := run(unsafe.Pointer(&words[0]), words[hdrMain])
+	all := slices.Concat(pieces...)
+	failed, errno := run(unsafe.Pointer(&all[0]))
 	*b = Builder{}
 	if errno != 0 {
-		err = opError(unsafe.Pointer(&words[0]), failed, errno)
+		err = opError(unsafe.Pointer(&all[0]), failed, errno)
 	}
-	runtime.KeepAlive(words)
+	runtime.KeepAlive(all)
 	return err
 }
 
@@ -187,20 +200,18 @@ var BitName = strconv.Itoa
 
 // opError describes the failed operation of a program.
 func opError(base unsafe.Pointer, failed, errno uint64) *OpError {
-	op := unsafe.Add(base, 8*(hdrWords+uintptr(failed)*opWords))
+	op := opAt(base, uintptr(failed))
 	e := &OpError{
-		Tool:  text(at(base, word(op, opTool))),
-		Label: text(at(base, word(op, opLabel))),
+		Tool:  text(at(base, uintptr(op.tool))),
+		Label: text(at(base, uintptr(op.label))),
 		Errno: unix.Errno(errno),
-		Exec:  word(op, opKind) == kindExec,
+		Exec:  op.kind == kindExec,
 	}
-	switch word(op, opKind) {
-	case kindBits:
+	if op.kind == kindBits {
 		e.Label = strings.Replace(e.Label, "{}", BitName(int(regs[Bit])), 1)
-	case kindCall:
-		if l := word(op, opLog); l != 0 {
-			e.Detail = kernelLog(int(regs[l]))
-		}
+	}
+	if op.log != 0 {
+		e.Detail = kernelLog(int(regs[op.log]))
 	}
 	return e
 }
@@ -279,7 +290,8 @@ func Resumed() *Resume {
 	}
 	if rec.resumed {
 		base := unsafe.Pointer(&program)
-		state := unsafe.Slice((*byte)(at(base, uintptr(program[hdrState]))), program[hdrLen])
+		hdr := (*header)(base)
+		state := unsafe.Slice((*byte)(at(base, uintptr(hdr.state))), hdr.stateLen)
 		r := &Resume{State: string(state), Forked: rec.forked}
 		if rec.errno != 0 {
 			r.Err = opError(base, rec.failed, rec.errno)

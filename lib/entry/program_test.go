@@ -191,11 +191,10 @@ func TestEncodeErrors(t *testing.T) {
 // shape writes what a program is, for comparing: f fork, i init, c call, with labels.
 func shape(b *Builder) string {
 	var s []string
-	for i := range b.place() {
-		w := b.at(i)
-		label := b.blob[w[opLabel]:]
+	for _, op := range b.ops {
+		label := b.blob[op.label:]
 		label = label[:bytes.IndexByte(label, 0)]
-		s = append(s, map[uint64]string{kindFork: "f", kindInit: "i", kindCall: "c"}[w[opKind]]+string(label))
+		s = append(s, map[uint8]string{kindFork: "f", kindInit: "i", kindCall: "c"}[op.kind]+string(label))
 	}
 	return strings.Join(s, " ")
 }
@@ -238,11 +237,11 @@ func TestForksMerge(t *testing.T) {
 		w(&b)
 	}
 	f := b.forks[0]
-	if !reflect.DeepEqual(f.cleaner, []string{"cgset", "z", "x"}) || len(f.after) != 3*opWords {
-		t.Errorf("the clean-up is %q and %d operations", f.cleaner, len(f.after)/opWords)
+	if !reflect.DeepEqual(f.cleaner, []string{"cgset", "z", "x"}) || len(f.after) != 3 {
+		t.Errorf("the clean-up is %q and %d operations", f.cleaner, len(f.after))
 	}
 	for i, want := range []string{"/b", "/d", "/a"} { // from the inside out
-		dir := b.blob[f.after[i*opWords+opArgs+1]:]
+		dir := b.blob[f.after[i].args[1]:]
 		if dir = dir[:bytes.IndexByte(dir, 0)]; string(dir) != want {
 			t.Errorf("directory %d is %s, want %s", i, dir, want)
 		}
@@ -267,13 +266,13 @@ func FuzzEncode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		words := slices.Concat(pieces...)
-		if got := unpack(pack(nil, words)); !slices.Equal(got, words) {
-			t.Errorf("%x\nwas packed and unpacked as\n%x", words, got)
+		all := slices.Concat(pieces...)
+		if got := unpack(pack(nil, all)); !slices.Equal(got, all) {
+			t.Errorf("%x\nwas packed and unpacked as\n%x", all, got)
 		}
-		blob := words[words[hdrBlob]/8:]
-		raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(blob))), 8*len(blob))
-		if got := string(raw[words[hdrState]:][:words[hdrLen]]); got != state {
+		hdr := (*header)(unsafe.Pointer(&all[0]))
+		raw := unsafe.Slice((*byte)(unsafe.Pointer(&all[0])), 8*len(all))[hdr.blob:]
+		if got := string(raw[hdr.state:][:hdr.stateLen]); got != state {
 			t.Errorf("state %q, want %q", got, state)
 		}
 		inside := func(at uint64) {
@@ -281,11 +280,14 @@ func FuzzEncode(f *testing.F) {
 				t.Errorf("offset %d in %d bytes", at, len(raw))
 			}
 		}
-		for op := words[hdrWords : words[hdrBlob]/8]; len(op) > 0; op = op[opWords:] {
-			inside(op[opLabel])
+		count := (uintptr(hdr.blob) - unsafe.Sizeof(header{})) / unsafe.Sizeof(operation{})
+		for i := range count {
+			op := opAt(unsafe.Pointer(&all[0]), i)
+			inside(uint64(op.label))
+			inside(uint64(op.tool))
 			for a := range 6 {
-				if op[opPtr]&(1<<a) != 0 {
-					inside(op[opArgs+a])
+				if op.ptr&(1<<a) != 0 {
+					inside(op.args[a])
 				}
 			}
 		}

@@ -14,7 +14,7 @@ import (
 //
 //go:nosplit
 //go:norace
-func fork(base, op unsafe.Pointer) uintptr {
+func fork(base unsafe.Pointer, op *operation) uintptr {
 	if rec.shared == 0 {
 		// Where an init leaves the payload's wait status for the waiter: an exit code
 		// alone cannot tell a signal from 128+n.
@@ -24,7 +24,7 @@ func fork(base, op unsafe.Pointer) uintptr {
 		}
 		rec.shared = m
 	}
-	deathsig := word(op, forkDeathsig)
+	deathsig := uintptr(op.args[forkDeathsig])
 	self := uintptr(0)
 	if deathsig != 0 {
 		if self = sys(unix.SYS_PIDFD_OPEN, sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0), 0, 0, 0, 0, 0); isErr(self) {
@@ -32,7 +32,7 @@ func fork(base, op unsafe.Pointer) uintptr {
 		}
 	}
 	becomeParent()
-	pid := sys(unix.SYS_CLONE, word(op, forkFlags)|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid := sys(unix.SYS_CLONE, uintptr(op.args[forkFlags])|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid != 0 && !isErr(pid) {
 		waiter(base, op, pid)
 	}
@@ -138,9 +138,9 @@ func nextSignal() (sig uintptr, sent bool) {
 //
 //go:nosplit
 //go:norace
-func waiter(base, op unsafe.Pointer, child uintptr) {
+func waiter(base unsafe.Pointer, op *operation, child uintptr) {
 	letGo(true)
-	hasInit := word(op, forkInitFollows) != 0
+	hasInit := op.flag != 0
 	for {
 		sig, sent := nextSignal()
 		switch {
@@ -179,14 +179,14 @@ func stopSelf() {
 //
 //go:nosplit
 //go:norace
-func cleanUp(base, op unsafe.Pointer) bool {
+func cleanUp(base unsafe.Pointer, op *operation) bool {
 	clean := true
-	for i := uintptr(0); i < word(op, forkAfterLen); i++ {
-		after := unsafe.Add(base, 8*(hdrWords+(word(op, forkAfter)+i)*opWords))
+	for i := uintptr(0); i < uintptr(op.args[forkAfterLen]); i++ {
+		after := opAt(base, uintptr(op.args[forkAfter])+i)
 		r := call(base, after)
-		clean = clean && (!isErr(r) || -r == word(after, opAllow))
+		clean = clean && (!isErr(r) || uint16(-r) == after.allow)
 	}
-	return clean || word(op, forkEnv) == 0
+	return clean || op.args[forkEnv] == 0
 }
 
 // becomeCleaner makes a Go program of the waiter again, to clean up with patience: see
@@ -194,14 +194,14 @@ func cleanUp(base, op unsafe.Pointer) bool {
 //
 //go:nosplit
 //go:norace
-func becomeCleaner(base, op unsafe.Pointer, status int32) {
+func becomeCleaner(base unsafe.Pointer, op *operation, status int32) {
 	// The wait status, as eight letters, goes where encode left room for it.
 	for i := uintptr(0); i < 8; i++ {
-		*(*byte)(at(base, word(op, forkStatus)+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
+		*(*byte)(at(base, uintptr(op.args[forkStatus])+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
 	}
-	scratch.info[0], scratch.info[1] = uint64(uintptr(at(base, word(op, forkEnv)))), 0
+	scratch.info[0], scratch.info[1] = uint64(uintptr(at(base, uintptr(op.args[forkEnv])))), 0
 	// Every signal stays blocked: a cleaner has little to do, and should get to do it.
-	sys(unix.SYS_EXECVE, uintptr(at(base, word(op, forkExe))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
+	sys(unix.SYS_EXECVE, uintptr(at(base, uintptr(op.want))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
 }
 
 // initLoop is the init of a pid namespace: it reaps every orphan, passes signals on,
