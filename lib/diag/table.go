@@ -51,6 +51,7 @@ var table = []row{
 	{"open /", unix.ELOOP, says("in that root this is a symbolic link, which could lead anywhere: make it a directory")},
 	{"make /", unix.EACCES, mountPoint},
 	{"make /", unix.EROFS, mountPoint},
+	{"make / private", unix.EINVAL, pivotRefused},
 	{"pivot_root", unix.EINVAL, pivotRefused},
 	{"unmount the old root completely", unix.EBUSY, says("something is mounted on the new root itself: does the DST of a --bind lead to /?")},
 	{"take descriptor", unix.EISDIR, says("what that directory holds would stay in reach: redirect the descriptor, as in </dev/null")},
@@ -150,6 +151,7 @@ func mapRefused() []string {
 func procRefused() []string {
 	return []string{
 		"a user namespace may mount proc only with a pid namespace of its own (nsrun -p), and only where /proc is not masked",
+		"in a container, whose /proc is, leave it out: pivot --proc=none",
 	}
 }
 

@@ -92,11 +92,14 @@ func (s scratch) entry(root entry.Reg, e RootEntry) {
 		o := s.overlay(e.Name, []string{path}, mode, true)
 		fs := o.configure(b)
 		b.Log(0)
-		b.If(o.what(), entry.AnyError, func(entry.Reg) {
-			s.place(finish(b, o.what(), fs, NoDev), root, e.Name)
+		b.If(o.what(), entry.AnyError, func(r entry.Reg) {
+			b.Forget(r)
+			m := b.Get(o.what(), unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, NoDev)
+			s.place(m, root, e.Name)
 		}, func() {
 			s.readOnlyCopy(root, e.Name)
 		}, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+		b.Close(fs)
 	case unix.S_IFREG:
 		b.If("make "+path, unix.EEXIST, func(f entry.Reg) { b.Close(f) }, nil,
 			unix.SYS_OPENAT, root, e.Name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
