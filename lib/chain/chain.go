@@ -134,6 +134,7 @@ const (
 	NetNS   Fact = "network namespace"
 	Root    Fact = "root" // a directory tree to pivot to
 	Pivoted Fact = "pivot"
+	Devices Fact = "devices" // a /dev with nodes
 	// MappedRoot: in the user namespace, the process is root.
 	MappedRoot Fact = "mapped root"
 )
@@ -362,10 +363,36 @@ func OwnMounts(unshare func(b *entry.Builder)) Step {
 	return s
 }
 
+// NeedAdmin finds, before anything is changed, that link may not mount: neither is the
+// caller root, nor does the chain make a user namespace before.
+func (c *Chain) NeedAdmin(link *Link) error {
+	if c.Made(UserNS, link) || probe.Capable(unix.CAP_SYS_ADMIN) {
+		return nil
+	}
+	err := fmt.Errorf("change mounts: %w", unix.EPERM)
+	switch {
+	case unix.Geteuid() == 0:
+		return err
+	case c.Payload == nil:
+		return diag.WithHint(err, "to mount it where others see it needs root; for one program a user namespace does:",
+			"nsrun -U -r -m -- "+link.Tool.Name+" ... "+link.Operand+" -- PROGRAM")
+	}
+	return diag.WithHint(err, "this needs root; as an ordinary user put namespaces before it: nsrun -U -r -m -p -- "+link.Tool.Name+" ...")
+}
+
 // OperandError is the error for an operand that cannot be used: a bare word may have
 // been meant as the program.
 func OperandError(link *Link, err error) error {
 	err = PathError("use", link.Operand, err)
+	var apart string
+	link.Flags.Visit(func(f *pflag.Flag) {
+		if f.NoOptDefVal != "" && f.NoOptDefVal != "true" && f.Value.String() == f.NoOptDefVal {
+			apart = f.Name
+		}
+	})
+	if apart != "" {
+		return diag.WithHint(err, fmt.Sprintf("is it the value of --%s? Then write: --%s=%s", apart, apart, link.Operand))
+	}
 	if errors.Is(err, unix.ENOENT) && !strings.Contains(link.Operand, "/") {
 		return diag.WithHint(err, fmt.Sprintf("the first word is taken for %s's %s; to run a program of that name write: %s -- %s",
 			link.Tool.Name, link.Tool.Operand, link.Tool.Name, link.Operand))

@@ -63,7 +63,9 @@ func (r *Run) all() int {
 	tool := r.tool
 	var op *entry.OpError
 	if errors.As(err, &op) {
-		tool = op.Tool // it may have failed in another life
+		if op.Tool != "" {
+			tool = op.Tool // it may have failed in another life
+		}
 		if op.Exec {
 			err = r.payloadError(op)
 		}

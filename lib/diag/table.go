@@ -62,6 +62,24 @@ var table = []row{
 	{"set up nftables", unix.ENOENT, kernelLacks("nft_masq nft_ct nft_chain_nat", "NFT_MASQ")},
 	{"write /proc/sys/net/ipv4/ip_forward", unix.EROFS, forwardReadOnly},
 	{"write /proc/sys/net/ipv4/ip_forward", unix.EACCES, forwardReadOnly},
+	{"change mounts", unix.EPERM, needsRoot},
+	{"mount overlay", unix.ENODEV, says("this kernel has no overlayfs (grep overlay /proc/filesystems): as root, modprobe overlay")},
+	{"mount overlay", unix.ELOOP, says("one of the directories is given twice, or lies in another one")},
+	{"mount overlay", unix.EINVAL, overlayRefused},
+	{"mount sysfs", unix.EPERM, says("a user namespace may mount sysfs only with a network namespace of its own (nsrun -n); without --sys a copy of this /sys serves")},
+	{"mount tmpfs", unix.EPERM, says("this mount namespace belongs to another user namespace: make one of your own, nsrun -m -- ...")},
+	{"mknod ", unix.EPERM, says("making a device needs CAP_MKNOD, and a device cgroup that allows it; in a user namespace (nsrun -U -r) nodes are bound instead")},
+	{"open the new /dev/null", unix.EPERM, says("a device cgroup forbids the devices made here")},
+	{"open the new /dev/null", unix.EACCES, says("the kernel takes a mount of this user namespace for nodev")},
+	{"open /dev/null", unix.ENOENT, says("what masks files of /proc is the null device of the present /dev: put mkdev before this pivot, or leave /proc out with --proc=none")},
+	{"verify the device /dev/null", unix.ENODEV, says("the present /dev/null is some other file: put mkdev before this pivot, or leave /proc out with --proc=none")},
+	{"open /", unix.ELOOP, says("in that root this is a symbolic link, which could lead anywhere: make it a directory")},
+	{"make /", unix.EACCES, mountPoint},
+	{"make /", unix.EROFS, mountPoint},
+	{"make / private", unix.EINVAL, pivotRefused},
+	{"pivot_root", unix.EINVAL, pivotRefused},
+	{"unmount the old root completely", unix.EBUSY, says("something is mounted on the new root itself: does the DST of a --bind lead to /?")},
+	{"take descriptor", unix.EISDIR, says("what that directory holds would stay in reach: redirect the descriptor, as in </dev/null")},
 }
 
 // lookUp finds the first row for err.
@@ -80,6 +98,35 @@ func needsRoot() []string {
 		return []string{"this needs CAP_SYS_ADMIN, which this root does not have (grep CapEff /proc/self/status)"}
 	}
 	return []string{"this needs root; as an ordinary user add a user namespace: nsrun -U -r ..."}
+}
+
+// says makes the hints of a row that needs no look at the machine.
+func says(hint string) func() []string {
+	return func() []string { return []string{hint} }
+}
+
+func overlayRefused() []string {
+	if _, outer, ok := strings.Cut(readFile("/proc/self/uid_map"), " 4294967295"); !ok || outer != "" {
+		return []string{
+			"in a user namespace no layer may have other mounts beneath it (findmnt shows them)",
+			"else: --upper and --work must lie on one mount, writable and no overlay itself",
+		}
+	}
+	return []string{
+		"--upper and --work must lie on one mount, writable and no overlay itself; layers may be overlays only once over",
+		"the kernel's own reason: dmesg | grep overlayfs | tail -1",
+	}
+}
+
+func mountPoint() []string {
+	return []string{"something is to be mounted there, and the root has no such directory: make it before"}
+}
+
+func pivotRefused() []string {
+	if inChroot() {
+		return []string{"the present root is a chroot, not a mount: enter it with 'pivot ROOT' instead of chroot"}
+	}
+	return []string{"the present root may be an initramfs, which pivot_root(2) cannot put away: see switch_root(8)"}
 }
 
 func userNamespaceRefused() []string {
@@ -129,6 +176,7 @@ func mapRefused() []string {
 func procRefused() []string {
 	return []string{
 		"a user namespace may mount proc only with a pid namespace of its own (nsrun -p), and only where /proc is not masked",
+		"in a container, whose /proc is, leave it out: pivot --proc=none",
 	}
 }
 

@@ -37,7 +37,8 @@ func (o Overlay) configure(b *entry.Builder) entry.Reg {
 	fs := open(b, "overlay")
 	// One call a layer, since Linux 6.8; before, all of them in one string, which
 	// fsconfig(2) takes up to 255 bytes of.
-	b.If(o.what(), unix.EINVAL, func(entry.Reg) {
+	b.If(o.what(), unix.EINVAL, func(r entry.Reg) {
+		b.Forget(r)
 		for _, l := range o.Lower[1:] {
 			configure(b, o.what(), fs, Option{"lowerdir+", l})
 		}

@@ -73,30 +73,36 @@ func Proc(b *entry.Builder, root *Tree) {
 // present /sys is bound, read-only throughout.
 func Sys(b *entry.Builder, root *Tree, bind bool) {
 	const attr = NoSuid | NoDev | NoExec | ReadOnly
-	if !bind {
-		fd := New(b, "sysfs", attr)
-		placeSys(b, fd, root)
-		return
-	}
-	fs := open(b, "sysfs")
-	b.Log(0)
-	b.If("mount sysfs", unix.EPERM, func(entry.Reg) {
-		placeSys(b, finish(b, "mount sysfs", fs, attr), root)
-	}, func() {
-		b.If("bind /sys", unix.ENOENT, func(fd entry.Reg) {
-			SetAttr(b, "bind /sys read-only", fd, attr, true)
-			placeSys(b, fd, root)
-		}, nil, unix.SYS_OPEN_TREE, unix.AT_FDCWD, "/sys", cloneFlags("/sys", true))
-	}, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
-}
-
-func placeSys(b *entry.Builder, fd entry.Reg, root *Tree) {
+	fd := newSys(b, attr, bind)
 	attachReal(b, fd, root, "sys")
 	t := &Tree{FD: fd, Name: "/sys"}
 	for _, name := range sysMaskedDirs {
 		t.maskDir(b, name)
 	}
 	b.Close(fd)
+}
+
+// newSys makes a detached mount of sysfs, or a copy of the present one. Both to begin
+// with sysfs and to mount it can be refused: the one without a network namespace of its
+// own, the other where parts of the present /sys are masked.
+func newSys(b *entry.Builder, attr int, bind bool) (fd entry.Reg) {
+	if !bind {
+		return New(b, "sysfs", attr)
+	}
+	const what = "mount sysfs"
+	instead := func() {
+		b.Again(fd, "bind /sys", unix.SYS_OPEN_TREE, unix.AT_FDCWD, "/sys", cloneFlags("/sys", true))
+		SetAttr(b, "bind /sys read-only", fd, uint64(attr), true)
+	}
+	b.If(what, unix.EPERM, func(fs entry.Reg) {
+		configure(b, what, fs, Option{"source", "sysfs"})
+		create(b, what, fs)
+		b.If(what, unix.EPERM, func(m entry.Reg) {
+			fd = m
+		}, instead, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, attr)
+		b.Close(fs)
+	}, instead, unix.SYS_FSOPEN, "sysfs", unix.FSOPEN_CLOEXEC)
+	return fd
 }
 
 // attachReal attaches fd to a directory of the tree that no symbolic link leads to:

@@ -60,7 +60,8 @@ func CloseDoors(b *entry.Builder, keep []int) {
 			continue
 		}
 		what := fmt.Sprintf("take descriptor %d along, a directory of the old root", fd)
-		b.If(what, entry.AnyError, func(entry.Reg) {
+		b.If(what, entry.AnyError, func(r entry.Reg) {
+			b.Forget(r)
 			b.Check(what, 0, 1, 1, unix.EISDIR)
 		}, nil, unix.SYS_OPENAT, fd, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	}

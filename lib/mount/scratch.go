@@ -56,28 +56,30 @@ func CopyOfRoot(size string, inUserNS bool) (func(b *entry.Builder) entry.Reg, e
 // them as those of the whole.
 func OnTmpfs(b *entry.Builder, lower []string, size string, userXattr bool, top *unix.Stat_t) entry.Reg {
 	return withScratch(b, size, func(s scratch) entry.Reg {
-		o := s.overlay("root", lower, userXattr)
+		o := s.overlay("root", lower, int(top.Mode&0o7777), userXattr)
 		s.owner(o, top)
 		return o.Mount(s.b)
 	})
 }
 
 // overlay describes an overlay whose changes go to directories of the scratch called
-// name.up and name.work.
-func (s scratch) overlay(name string, lower []string, userXattr bool) Overlay {
+// name.up, with that mode, and name.work.
+func (s scratch) overlay(name string, lower []string, mode int, userXattr bool) Overlay {
 	o := Overlay{Lower: lower, Upper: name + ".up", Work: name + ".work", UserXattr: userXattr}
 	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Work, 0o700)
-	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Upper, 0o755)
+	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Upper, mode)
 	return o
 }
 
-// owner gives o's upper directory mode and owner. An owner that is not mapped in this
+// owner gives o's upper directory an owner. An owner that is not mapped in this
 // user namespace cannot be given; the caller's then serves.
+//
+// Nor does mkdir(2) take the bits for other ids; chmod(2) does.
 func (s scratch) owner(o Overlay, st *unix.Stat_t) {
 	if st.Uid != 0 || st.Gid != 0 {
 		s.b.Try("chown a directory for changes", entry.AnyError, unix.SYS_FCHOWNAT, unix.AT_FDCWD, o.Upper, int(st.Uid), int(st.Gid), 0)
 	}
-	if mode := st.Mode & 0o7777; mode != 0o755 {
-		s.b.Do("chmod a directory for changes", unix.SYS_FCHMODAT, unix.AT_FDCWD, o.Upper, int(mode))
+	if st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+		s.b.Do("chmod a directory for changes", unix.SYS_FCHMODAT, unix.AT_FDCWD, o.Upper, int(st.Mode&0o7777))
 	}
 }

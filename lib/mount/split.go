@@ -11,7 +11,7 @@ import (
 // A RootEntry is what "/" has under a name.
 type RootEntry struct {
 	Name string
-	Type uint32 // S_IFDIR and so on
+	Mode uint32 // as in stat(2), with the type
 	Link string // where a symbolic link points to
 }
 
@@ -39,8 +39,8 @@ func ListRoot() ([]RootEntry, error) {
 		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return nil, fmt.Errorf("stat /%s: %w", name, err)
 		}
-		e := RootEntry{Name: name, Type: st.Mode & unix.S_IFMT}
-		if e.Type == unix.S_IFLNK {
+		e := RootEntry{Name: name, Mode: st.Mode}
+		if e.Mode&unix.S_IFMT == unix.S_IFLNK {
 			buf := make([]byte, unix.PathMax)
 			n, err := unix.Readlinkat(dir, name, buf)
 			if err != nil {
@@ -79,27 +79,27 @@ func SplitRoot(b *entry.Builder, size string, entries []RootEntry) entry.Reg {
 // entry gives the new root what "/" has under a name.
 func (s scratch) entry(root entry.Reg, e RootEntry) {
 	b, path := s.b, "/"+e.Name
-	switch e.Type {
+	switch e.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
 		b.Do("copy the link "+path, unix.SYS_SYMLINKAT, e.Link, root, e.Name)
 	case unix.S_IFDIR:
-		mode := 0o755
-		if e.Name == "tmp" {
-			mode = 0o1777
-		}
+		mode := int(e.Mode & 0o7777)
 		b.Do("make "+path, unix.SYS_MKDIRAT, root, e.Name, mode)
 		switch e.Name {
 		case "proc", "sys", "dev", "run", "tmp":
 			return
 		}
-		o := s.overlay(e.Name, []string{path}, true)
+		o := s.overlay(e.Name, []string{path}, mode, true)
 		fs := o.configure(b)
 		b.Log(0)
-		b.If(o.what(), entry.AnyError, func(entry.Reg) {
-			s.place(finish(b, o.what(), fs, NoDev), root, e.Name)
+		b.If(o.what(), entry.AnyError, func(r entry.Reg) {
+			b.Forget(r)
+			m := b.Get(o.what(), unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, NoDev)
+			s.place(m, root, e.Name)
 		}, func() {
 			s.readOnlyCopy(root, e.Name)
 		}, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+		b.Close(fs)
 	case unix.S_IFREG:
 		b.If("make "+path, unix.EEXIST, func(f entry.Reg) { b.Close(f) }, nil,
 			unix.SYS_OPENAT, root, e.Name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)

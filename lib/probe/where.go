@@ -1,5 +1,5 @@
 // Package probe tells what this kernel is and where in it this process stands: the facts
-// that a chain needs before it begins (namespaces(7), proc(5)).
+// that a chain needs before it begins (namespaces(7), capabilities(7), proc(5)).
 //
 // When not to use this package: to learn whether a step will succeed. Take the step; its
 // errno is the answer, and lib/diag explains it.
@@ -27,6 +27,17 @@ func InitialUserNamespace() bool {
 	}
 	f := strings.Fields(string(buf[:n]))
 	return len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"
+}
+
+// Capable tells whether the calling thread has the capability in its user namespace; no,
+// where the kernel does not say.
+func Capable(capability int) bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return false
+	}
+	return data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
 // InitialPidNamespace tells whether the caller is in the pid namespace that the machine

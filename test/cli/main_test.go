@@ -71,6 +71,10 @@ func stage(dir, bin string) error {
 	if err := testkit.Build(dir+"/plain", "-s -w", "./cmd/staves"); err != nil {
 		return err
 	}
+	// It finds the commands beside it.
+	if err := testkit.CopyFile(dir+"/bin/box", filepath.Join(testkit.Root(), "scripts/box")); err != nil {
+		return err
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return err

@@ -40,15 +40,15 @@ type stage struct {
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
-	fs.StringVar(&s.shmSize, "shm-size", "64M", "size of shm: `SIZE` in bytes, or with K, M, G")
+	fs.StringVar(&s.shmSize, "shm-size", "64M", "size of shm: `SIZE` in bytes, or with K, M, G, T")
 }
 
 // Returns: 'mkdev DIR' by itself mounts and returns.
 func (s *stage) Returns(link *chain.Link) bool { return link.Operand != "" }
 
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
-	if !validSize(s.shmSize) {
-		return fmt.Errorf("--shm-size: %q is no size: digits, then K, M or G", s.shmSize)
+	if err := mount.CheckSize(s.shmSize, false); err != nil {
+		return fmt.Errorf("--shm-size: %w", err)
 	}
 	if link.Operand != "" {
 		var st unix.Stat_t
@@ -67,29 +67,17 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 			return chain.PathError("use", link.Operand, unix.ENOTDIR)
 		}
 	}
-	if c.Has(chain.Pivoted, link) && c.InUserNS(link) {
+	if c.Has(chain.Pivoted, link) && c.InUserNS(link) && !c.Has(chain.Devices, link) {
 		return diag.WithHint(errors.New("after pivot, in a user namespace, there are no device nodes to bind"), "put mkdev before pivot: ... mkdev pivot ROOT -- ...")
 	}
+	if err := c.NeedAdmin(link); err != nil {
+		return err
+	}
+	c.Provide(chain.Devices, link)
 	if c.Payload != nil {
 		c.Provide(chain.MountNS, link)
 	}
 	return nil
-}
-
-// validSize: what tmpfs(5) takes, without its per cent sign.
-func validSize(s string) bool {
-	if n := len(s); n > 0 && (s[n-1] == 'K' || s[n-1] == 'M' || s[n-1] == 'G') {
-		s = s[:n-1]
-	}
-	if s == "" || len(s) > 15 {
-		return false
-	}
-	for _, c := range s {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return true
 }
 
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {

@@ -88,9 +88,11 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if _, err := s.deathSignal(link); err != nil {
 		return err
 	}
+	// Where its mounts appear outside, a later stage that mounts for itself makes another.
+	p := ns.Propagation(s.propagation)
+	apart := flags&unix.CLONE_NEWNS != 0 && (p == ns.Private || p == ns.Slave)
 	for flag, fact := range map[uintptr]chain.Fact{
-		unix.CLONE_NEWUSER: chain.UserNS, unix.CLONE_NEWNS: chain.MountNS,
-		unix.CLONE_NEWPID: chain.PidNS, unix.CLONE_NEWNET: chain.NetNS,
+		unix.CLONE_NEWUSER: chain.UserNS, unix.CLONE_NEWPID: chain.PidNS, unix.CLONE_NEWNET: chain.NetNS,
 	} {
 		if flags&flag != 0 {
 			c.Provide(fact, link)
@@ -99,7 +101,8 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if s.maps(c, link) {
 		c.Provide(chain.MappedRoot, link)
 	}
-	if flags&unix.CLONE_NEWNS != 0 {
+	if apart {
+		c.Provide(chain.MountNS, link)
 		c.State.Mnt = true
 	}
 	return nil

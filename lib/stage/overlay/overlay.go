@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -30,6 +31,9 @@ mounted there; without, pivot takes it up (its path is in STAVES_ROOT).
 
 With NEXT the mount is in a mount namespace of its own. Without NEXT,
 'overlay --lower DIR TARGET' mounts here and returns, as mount(8) does.
+
+The view of / is of the one file system that / is on: another disk, as a /home of its
+own, and /proc, /sys, /dev, /run if mounted, are empty directories in it.
 
 In a user namespace the kernel makes no overlay of / as a whole, so each directory in
 / gets one; files whose owner is not mapped stay read-only there, and directories with
@@ -61,8 +65,10 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		return errors.New("--upper and --tmpfs exclude each other: changes go to one place")
 	case (s.upper == "") != (s.work == ""):
 		return diag.WithHint(errors.New("--upper and --work belong together"), "the kernel wants a second, empty directory on the same mount as --upper")
-	case s.tmpfs != "" && !validSize(s.tmpfs):
-		return fmt.Errorf("--tmpfs: %q is no size: digits, then K, M, G or %%", s.tmpfs)
+	case s.tmpfs != "":
+		if err := mount.CheckSize(s.tmpfs, true); err != nil {
+			return fmt.Errorf("--tmpfs: %w", err)
+		}
 	}
 	named := append([]string{}, s.lower...)
 	if s.upper != "" {
@@ -81,6 +87,13 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	}
 	if err := s.overlap(); err != nil {
 		return err
+	}
+	if err := c.NeedAdmin(link); err != nil {
+		return err
+	}
+	if c.InUserNS(link) && (s.upper != "" && s.lower == nil || slices.ContainsFunc(s.lower, isRoot)) {
+		return diag.WithHint(errors.New("in a user namespace the kernel makes no overlay of / as a whole"),
+			"leave --lower and --upper out, for an overlay of each directory in /; or name other layers")
 	}
 	if c.Payload != nil {
 		c.Provide(chain.MountNS, link)
@@ -109,14 +122,18 @@ func (s *stage) overlap() error {
 		return fmt.Errorf("--work %s and --upper %s: one lies in the other", s.work, s.upper)
 	}
 	for _, l := range s.lower {
-		for name, d := range map[string]string{"--upper": s.upper, "--work": s.work} {
-			if within(l, d) {
-				return fmt.Errorf("--lower %s lies in %s %s: a layer cannot be beneath itself", l, name, d)
-			}
+		if within(l, s.upper) {
+			return fmt.Errorf("--lower %s lies in --upper %s: a layer cannot be beneath itself", l, s.upper)
+		}
+		if within(l, s.work) {
+			return fmt.Errorf("--lower %s lies in --work %s, which is the kernel's alone", l, s.work)
 		}
 	}
 	return nil
 }
+
+// isRoot tells whether path names "/".
+func isRoot(path string) bool { return filepath.Clean(path) == "/" }
 
 // within tells whether path is dir or lies in it, by name.
 func within(path, dir string) bool {
@@ -127,21 +144,6 @@ func within(path, dir string) bool {
 	}
 	rel, err := filepath.Rel(d, p)
 	return err == nil && rel != ".." && (len(rel) < 3 || rel[:3] != "../")
-}
-
-func validSize(s string) bool {
-	if n := len(s); n > 0 && (s[n-1] == 'K' || s[n-1] == 'M' || s[n-1] == 'G' || s[n-1] == '%') {
-		s = s[:n-1]
-	}
-	if s == "" || len(s) > 15 {
-		return false
-	}
-	for _, c := range s {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return true
 }
 
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {

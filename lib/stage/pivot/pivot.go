@@ -5,6 +5,7 @@ package pivot
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -73,8 +74,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		return err
 	}
 	for _, fd := range s.keepFD {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-			return fmt.Errorf("--keep-fd %d: %w", fd, err)
+		// One that is closed on exec is not the caller's but the runtime's.
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return fmt.Errorf("--keep-fd %d: %w", fd, unix.EBADF)
 		}
 	}
 	if !strings.HasPrefix(s.cwd, "/") {
@@ -88,6 +90,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return chain.OperandError(link, unix.ENOTDIR)
 		}
+	}
+	if err := c.NeedAdmin(link); err != nil {
+		return err
 	}
 	c.Provide(chain.MountNS, link)
 	c.Provide(chain.Pivoted, link)
@@ -113,8 +118,8 @@ func parseBind(arg string) (mount.Bind, error) {
 	case len(f) != 2:
 		return d, fmt.Errorf("--bind %s: write SRC:DST or SRC:DST:ro", arg)
 	}
-	d.Source, d.Target = f[0], f[1]
-	if d.Source == "" || !strings.HasPrefix(d.Target, "/") || strings.Trim(d.Target, "/.") == "" {
+	d.Source, d.Target = f[0], path.Clean(f[1])
+	if d.Source == "" || !strings.HasPrefix(d.Target, "/") || d.Target == "/" {
 		return d, fmt.Errorf("--bind %s: SRC is a path on the host, DST an absolute path below the new root", arg)
 	}
 	return d, nil
