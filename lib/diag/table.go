@@ -69,8 +69,6 @@ var table = []row{
 	{"mount sysfs", unix.EPERM, says("a user namespace may mount sysfs only with a network namespace of its own (nsrun -n); without --sys a copy of this /sys serves")},
 	{"mount tmpfs", unix.EPERM, says("this mount namespace belongs to another user namespace: make one of your own, nsrun -m -- ...")},
 	{"mknod ", unix.EPERM, says("making a device needs CAP_MKNOD, and a device cgroup that allows it; in a user namespace (nsrun -U -r) nodes are bound instead")},
-	{"open the new /dev/null", unix.EPERM, says("a device cgroup forbids the devices made here")},
-	{"open the new /dev/null", unix.EACCES, says("the kernel takes a mount of this user namespace for nodev")},
 	{"open /dev/null", unix.ENOENT, says("what masks files of /proc is the null device of the present /dev: put mkdev before this pivot, or leave /proc out with --proc=none")},
 	{"verify the device /dev/null", unix.ENODEV, says("the present /dev/null is some other file: put mkdev before this pivot, or leave /proc out with --proc=none")},
 	{"open /", unix.ELOOP, says("in that root this is a symbolic link, which could lead anywhere: make it a directory")},
