@@ -39,7 +39,7 @@ func TestAnswer(*testing.T) {
 func TestWhere(t *testing.T) {
 	testkit.NeedRoot(t)
 	testkit.NeedExec(t, "unshare", "setpriv", "env")
-	user, err1 := os.Readlink("/proc/1/ns/user")
+	user, err1 := os.Readlink("/proc/self/ns/user")
 	pid, err2 := os.Readlink("/proc/self/ns/pid")
 	if err1 != nil || err2 != nil || user != "user:[4026531837]" || pid != "pid:[4026531836]" {
 		t.Skip("needs the machine's own namespaces")
