@@ -53,7 +53,7 @@ func TestWhere(t *testing.T) {
 		{"unshare -U --", "no yes no"}, // no id is mapped, so exec takes the capabilities
 		{"unshare -pf", "yes no yes"},
 		{"unshare -pf --mount-proc", "yes no yes"},
-		{"unshare -m sh -c umount\x00-l\x00/proc;exec\x00\"$@\" sh", "no no yes"},
+		{"unshare -m sh -c umount\x00-l\x00/proc;exec\x00\"$@\" sh", "no yes yes"},
 		{"setpriv --bounding-set -sys_admin", "yes yes no"},
 	} {
 		var words []string
