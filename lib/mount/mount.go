@@ -46,16 +46,31 @@ func New(b *entry.Builder, fstype string, attr int, opts ...Option) entry.Reg {
 	return finish(b, what, fs, attr)
 }
 
-// NewWith is [New] with one more option, which the file system may refuse (EINVAL).
+// NewWith is [New] with one more option, which the file system may refuse (EINVAL): when
+// it is set, or, if the file system has not been moved to fsconfig(2) yet, when it is
+// created.
 func NewWith(b *entry.Builder, fstype string, attr int, wish Option, opts ...Option) entry.Reg {
 	what := "mount " + fstype
-	fs := open(b, fstype)
-	for _, o := range opts {
-		configure(b, what+" with "+strings.TrimSuffix(o.Key+"="+o.Value, "="), fs, o)
+	set := func() entry.Reg {
+		fs := open(b, fstype)
+		for _, o := range opts {
+			configure(b, what+" with "+strings.TrimSuffix(o.Key+"="+o.Value, "="), fs, o)
+		}
+		return fs
 	}
+	fs := set()
 	b.Try(what, unix.EINVAL, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_STRING, wish.Key, wish.Value, 0)
-	create(b, what, fs)
-	return finish(b, what, fs, attr)
+	var m entry.Reg
+	b.If(what, unix.EINVAL, func(entry.Reg) {
+		m = finish(b, what, fs, attr)
+	}, func() {
+		fs := set()
+		create(b, what, fs)
+		b.Again(m, what, unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, attr)
+		b.Log(0)
+		b.Close(fs)
+	}, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+	return m
 }
 
 // open makes a file system context. What the kernel logs in it explains later errors.

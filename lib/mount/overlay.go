@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"staves/lib/entry"
+	"staves/lib/probe"
 )
 
 // An Overlay is a copy-on-write view: the layers under Lower, topmost first, read
@@ -36,22 +37,23 @@ func (o Overlay) what() string { return "mount overlay of " + strings.Join(o.Low
 func (o Overlay) configure(b *entry.Builder) entry.Reg {
 	fs := open(b, "overlay")
 	// One call a layer, since Linux 6.8; before, all of them in one string, which
-	// fsconfig(2) takes up to 255 bytes of.
-	o.layer(b, fs, "lowerdir+", o.Lower[0], func() {
-		for _, l := range o.Lower[1:] {
-			o.layer(b, fs, "lowerdir+", l, nil, nil)
+	// fsconfig(2) takes up to 255 bytes of. Which it is cannot be tried out: before 6.5
+	// the kernel takes any parameter, and says EINVAL at the end.
+	if probe.KernelAtLeast(6, 8) {
+		for _, l := range o.Lower {
+			o.layer(b, fs, "lowerdir+", l)
 		}
-	}, func() {
+	} else {
 		escape := strings.NewReplacer(`\`, `\\`, ":", `\:`)
 		var all []string
 		for _, l := range o.Lower {
 			all = append(all, escape.Replace(l))
 		}
 		configure(b, o.what(), fs, Option{"lowerdir", strings.Join(all, ":")})
-	})
+	}
 	if o.Upper != "" {
-		o.layer(b, fs, "upperdir", o.Upper, nil, nil)
-		o.layer(b, fs, "workdir", o.Work, nil, nil)
+		o.layer(b, fs, "upperdir", o.Upper)
+		o.layer(b, fs, "workdir", o.Work)
 	}
 	if o.UserXattr {
 		configure(b, o.what(), fs, Option{"userxattr", ""})
@@ -63,24 +65,13 @@ func (o Overlay) configure(b *entry.Builder) entry.Reg {
 const maxValue = 255
 
 // layer names one directory of the overlay: by its path, or where that is too long by a
-// descriptor, which overlayfs takes since Linux 6.13. With refused, EINVAL is no failure:
-// taken or refused is then written for what comes after.
-func (o Overlay) layer(b *entry.Builder, fs entry.Reg, key, path string, taken, refused func()) {
-	args := []any{fs, unix.FSCONFIG_SET_STRING, key, path, 0}
-	var dir entry.Reg
-	if len(path) > maxValue {
-		dir = b.Get("open "+path, unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		args = []any{fs, unix.FSCONFIG_SET_FD, key, 0, dir}
+// descriptor, which overlayfs takes since Linux 6.13.
+func (o Overlay) layer(b *entry.Builder, fs entry.Reg, key, path string) {
+	if len(path) <= maxValue {
+		configure(b, o.what(), fs, Option{key, path})
+		return
 	}
-	if refused == nil {
-		b.Do(o.what(), unix.SYS_FSCONFIG, args...)
-	} else {
-		b.If(o.what(), unix.EINVAL, func(r entry.Reg) {
-			b.Forget(r)
-			taken()
-		}, refused, unix.SYS_FSCONFIG, args...)
-	}
-	if dir != 0 {
-		b.Close(dir)
-	}
+	dir := b.Get("open "+path, unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	b.Do(o.what(), unix.SYS_FSCONFIG, fs, unix.FSCONFIG_SET_FD, key, 0, dir)
+	b.Close(dir)
 }

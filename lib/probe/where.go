@@ -40,6 +40,30 @@ func Capable(capability int) bool {
 	return data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
+// KernelAtLeast tells whether the running kernel is Linux major.minor or newer, by
+// uname(2): for what cannot be tried out.
+func KernelAtLeast(major, minor int) bool {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return false // cannot be: EFAULT is its only error
+	}
+	return release(unix.ByteSliceToString(u.Release[:]), major, minor)
+}
+
+// release reads a kernel's release, "6.1.0-56-cloud-amd64".
+func release(text string, major, minor int) bool {
+	var have [2]int
+	for i := range have {
+		digits := 0
+		for digits < len(text) && text[digits] >= '0' && text[digits] <= '9' {
+			have[i] = have[i]*10 + int(text[digits]-'0')
+			digits++
+		}
+		text = strings.TrimPrefix(text[digits:], ".")
+	}
+	return have[0] > major || have[0] == major && have[1] >= minor
+}
+
 // InitialPidNamespace tells whether the caller is in the pid namespace that the machine
 // started with, whose inode number is fixed (PROC_PID_INIT_INO of the kernel). Without
 // /proc it says yes, the answer that gives least away.

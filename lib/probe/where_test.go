@@ -65,3 +65,25 @@ func TestWhere(t *testing.T) {
 		}
 	}
 }
+
+func TestRelease(t *testing.T) {
+	for _, c := range []struct {
+		text         string
+		major, minor int
+		want         bool
+	}{
+		{"6.1.0-56-cloud-amd64", 6, 1, true},
+		{"6.1.0-56-cloud-amd64", 6, 8, false},
+		{"6.12.117+deb12-cloud-amd64", 6, 8, true},
+		{"6.18.44-fc-v669", 6, 8, true},
+		{"10.0", 6, 8, true},
+		{"5.15", 6, 0, false},
+		{"7", 6, 8, true},
+		{"", 6, 8, false},
+		{"none", 6, 8, false},
+	} {
+		if got := release(c.text, c.major, c.minor); got != c.want {
+			t.Errorf("%q at least %d.%d: %v", c.text, c.major, c.minor, got)
+		}
+	}
+}
