@@ -11,7 +11,7 @@
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
-// mounted, [veth] bridges and veth pairs can be made. (testscript's own [net] says
+// mounted, [veth] bridges and veth pairs can be made, [linux6.13] the kernel is that or newer. (testscript's own [net] says
 // nothing here: the tests have a network namespace with lo alone.)
 //
 // Commands, beside testscript's:
@@ -41,6 +41,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"staves/lib/probe"
 	"staves/lib/testkit"
 )
 
@@ -177,6 +178,8 @@ func condition(cond string) (bool, error) {
 		return os.Geteuid() == 0, nil
 	case "userns":
 		return testkit.AsUser(exec.Command("unshare", "-Ur", "true")).Run() == nil, nil
+	case "linux6.13":
+		return probe.KernelAtLeast(6, 13), nil
 	case "cgroup2":
 		b, err := os.ReadFile("/proc/self/mountinfo")
 		return bytes.Contains(b, []byte(" - cgroup2 ")), err
