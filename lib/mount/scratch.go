@@ -34,8 +34,8 @@ func withScratch(b *entry.Builder, size string, f func(s scratch) entry.Reg) ent
 }
 
 // CopyOfRoot looks at "/" and returns what makes a detached copy-on-write view of it,
-// with changes on a tmpfs of at most size: one overlay, or [SplitRoot] in a user
-// namespace.
+// with changes on a tmpfs of at most size: one overlay, one more for each of [Disks], or
+// [SplitRoot] in a user namespace.
 func CopyOfRoot(size string, inUserNS bool) (func(b *entry.Builder) entry.Reg, error) {
 	if inUserNS {
 		entries, err := ListRoot()
@@ -45,7 +45,13 @@ func CopyOfRoot(size string, inUserNS bool) (func(b *entry.Builder) entry.Reg, e
 	if err := unix.Stat("/", &top); err != nil {
 		return nil, fmt.Errorf("stat /: %w", err)
 	}
-	return func(b *entry.Builder) entry.Reg { return OnTmpfs(b, []string{"/"}, size, false, &top) }, nil
+	disks, err := Disks()
+	return func(b *entry.Builder) entry.Reg {
+		if len(disks) > 0 {
+			return rootWithDisks(b, size, &top, disks)
+		}
+		return OnTmpfs(b, []string{"/"}, size, false, &top)
+	}, err
 }
 
 // OnTmpfs makes a detached overlay of lower, absolute paths, whose changes go to a tmpfs

@@ -90,22 +90,29 @@ func (s scratch) entry(root entry.Reg, e RootEntry) {
 			return
 		}
 		o := s.overlay(e.Name, []string{path}, mode, true)
-		fs := o.configure(b)
-		b.Log(0)
-		b.If(o.what(), entry.AnyError, func(r entry.Reg) {
-			b.Forget(r)
-			m := b.Get(o.what(), unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, NoDev)
-			s.place(m, root, e.Name)
-		}, func() {
-			s.readOnlyCopy(root, e.Name)
-		}, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
-		b.Close(fs)
+		s.overlayOrCopy(o, root, e.Name)
 	case unix.S_IFREG:
 		b.If("make "+path, unix.EEXIST, func(f entry.Reg) { b.Close(f) }, nil,
 			unix.SYS_OPENAT, root, e.Name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
 		s.readOnlyCopy(root, e.Name)
 	}
 	// Sockets, pipes and devices in / are no part of a root file system.
+}
+
+// overlayOrCopy puts the overlay on name in the new root, or where the kernel makes none a
+// read-only copy of /name.
+func (s scratch) overlayOrCopy(o Overlay, root entry.Reg, name string) {
+	b := s.b
+	fs := o.configure(b)
+	b.Log(0)
+	b.If(o.what(), entry.AnyError, func(r entry.Reg) {
+		b.Forget(r)
+		m := b.Get(o.what(), unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, NoDev)
+		s.place(m, root, name)
+	}, func() {
+		s.readOnlyCopy(root, name)
+	}, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
+	b.Close(fs)
 }
 
 // readOnlyCopy binds /name, with what is mounted beneath it, read-only. What this user

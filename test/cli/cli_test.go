@@ -11,7 +11,8 @@
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
-// mounted, [veth] bridges and veth pairs can be made, [linux6.13] the kernel is that or newer. (testscript's own [net] says
+// mounted, [veth] bridges and veth pairs can be made, [disk] /usr is on a disk,
+// [linux6.13] the kernel is that or newer. (testscript's own [net] says
 // nothing here: the tests have a network namespace with lo alone.)
 //
 // Commands, beside testscript's:
@@ -33,6 +34,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -180,6 +182,9 @@ func condition(cond string) (bool, error) {
 		return testkit.AsUser(exec.Command("unshare", "-Ur", "true")).Run() == nil, nil
 	case "linux6.13":
 		return probe.KernelAtLeast(6, 13), nil
+	case "disk":
+		b, err := exec.Command("stat", "-f", "-c", "%T", "/usr/share").Output()
+		return slices.Contains([]string{"ext2/ext3", "xfs", "btrfs"}, strings.TrimSpace(string(b))), err
 	case "cgroup2":
 		b, err := os.ReadFile("/proc/self/mountinfo")
 		return bytes.Contains(b, []byte(" - cgroup2 ")), err

@@ -32,8 +32,8 @@ mounted there; without, pivot takes it up (its path is in STAVES_ROOT).
 With NEXT the mount is in a mount namespace of its own. Without NEXT,
 'overlay --lower DIR TARGET' mounts here and returns, as mount(8) does.
 
-The view of / is of the one file system that / is on: another disk, as a /home of its
-own, and /proc, /sys, /dev, /run if mounted, are empty directories in it.
+The view of / shows other disks too, each as an overlay of its own, or read-only where
+the kernel makes none; not what is mounted in /proc, /sys, /dev, /run and /tmp.
 
 In a user namespace the kernel makes no overlay of / as a whole, so each directory in
 / gets one; files whose owner is not mapped stay read-only there, and directories with

@@ -1,0 +1,143 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
+)
+
+// A Disk is a file system of the machine's storage that is mounted below "/", or a file
+// of one that is bound there.
+type Disk struct {
+	Path string
+	stat unix.Stat_t
+}
+
+// Disks lists what of the machine's storage is mounted below "/" and in view, what lies
+// nearer to "/" first. An overlay of "/" shows none of it: lookups in a layer do not cross
+// mount points. What is mounted below proc, sys, dev, run and tmp is none of a
+// container's business. Without /proc the list is empty.
+func Disks() ([]Disk, error) {
+	text, err := readAll("/proc/self/mountinfo")
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []Disk
+	for line := range strings.Lines(text) {
+		id, path, fstype := mountLine(line)
+		if !onDisk[fstype] || path == "/" || private(path) {
+			continue
+		}
+		var x unix.Statx_t
+		d := Disk{Path: path}
+		// Another mount may lie on this one, or on what leads to it.
+		if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, &x) == nil && x.Mnt_id == id &&
+			unix.Stat(path, &d.stat) == nil {
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
+// onDisk are the file systems that keep files; others show the kernel's state, or another
+// view of the same files (overlay), or belong to programs that run (tmpfs, fuse).
+var onDisk = map[string]bool{
+	"bcachefs": true, "btrfs": true, "erofs": true, "exfat": true, "ext2": true, "ext3": true, "ext4": true, "f2fs": true,
+	"iso9660": true, "jfs": true, "nfs": true, "nfs4": true, "ntfs3": true, "squashfs": true, "udf": true, "vfat": true,
+	"xfs": true, "zfs": true,
+}
+
+func private(path string) bool {
+	for _, dir := range []string{"/proc", "/sys", "/dev", "/run", "/tmp"} {
+		if path == dir || strings.HasPrefix(path, dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// mountLine reads a line of mountinfo (proc_pid_mountinfo(5)): the mount's id, where it
+// is mounted, and its file system's type, which is "" for a line that is none.
+func mountLine(line string) (id uint64, path, fstype string) {
+	before, after, _ := strings.Cut(line, " - ")
+	f := strings.Fields(before)
+	fstype, _, _ = strings.Cut(after, " ")
+	if len(f) < 5 {
+		return 0, "", ""
+	}
+	id, err := strconv.ParseUint(f[0], 10, 64)
+	if err != nil {
+		return 0, "", ""
+	}
+	return id, unescape(f[4]), fstype
+}
+
+// unescape undoes the octal escapes of mountinfo: \040 is a space.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func readAll(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	var all []byte
+	for buf := make([]byte, 16<<10); ; {
+		n, err := unix.Read(fd, buf)
+		if err != nil {
+			return "", fmt.Errorf("read %s: %w", path, err)
+		}
+		if n == 0 {
+			return string(all), nil
+		}
+		all = append(all, buf[:n]...)
+	}
+}
+
+// rootWithDisks makes a detached copy-on-write view of "/" with the disks in it: an
+// overlay of each on an overlay of "/". A file, and a file system that is no layer for
+// overlayfs (vfat), is bound read-only.
+func rootWithDisks(b *entry.Builder, size string, top *unix.Stat_t, disks []Disk) entry.Reg {
+	return withScratch(b, size, func(s scratch) entry.Reg {
+		o := s.overlay("root", []string{"/"}, int(top.Mode&0o7777), false)
+		s.owner(o, top)
+		view := o.Mount(b)
+		// A mount can be attached only to one that is attached itself.
+		b.Do("make a place for the new root", unix.SYS_MKDIRAT, unix.AT_FDCWD, "view", 0o700)
+		AttachPath(b, "attach the new root to the tmpfs for changes", view, "view")
+		for i, d := range disks {
+			name := strings.TrimPrefix(d.Path, "/")
+			if d.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+				s.readOnlyCopy(view, name)
+				continue
+			}
+			o := s.overlay("disk"+strconv.Itoa(i), []string{d.Path}, int(d.stat.Mode&0o7777), false)
+			s.owner(o, &d.stat)
+			s.overlayOrCopy(o, view, name)
+		}
+		fd := Clone(b, "take the new root out of the tmpfs", view, "", true)
+		b.Close(view)
+		return fd
+	})
+}
