@@ -6,6 +6,9 @@
 // change the host's device. In a user namespace, where mknod is not allowed, the host's
 // nodes are bound instead, read-only, which forbids a chmod but no use.
 //
+// Only these nodes are devices: each is a mount of its own, and the tree is nodev. So
+// CAP_MKNOD, which container engines leave to root, opens nobody the host's disk.
+//
 // The tree is built on a detached mount and attached when its own files are complete, so
 // nothing in a hostile image, such as a dev that is a symbolic link or planted nodes, is
 // touched.
@@ -76,12 +79,14 @@ func Mount(b *entry.Builder, target entry.Reg, opt Options) {
 	// The nodes are bound from a /dev that the new one may be about to cover.
 	var nodes []entry.Reg
 	if opt.Bind {
-		for _, n := range Nodes {
-			nodes = append(nodes, n.copy(b))
-		}
+		nodes = copies(b, func(n Node) entry.Reg { return n.copy(b) })
 	}
-	// A mount can be attached only to one that is attached itself.
+	// A mount can be attached to, or copied from, only where it is attached itself.
 	mount.Attach(b, "mount tmpfs on /dev", fd, target)
+	if !opt.Bind {
+		nodes = copies(b, func(n Node) entry.Reg { return mount.Clone(b, "bind /dev/"+n.Name, fd, n.Name, false) })
+	}
+	mount.SetAttr(b, "make /dev nodev", fd, mount.NoDev, false)
 	for i, r := range nodes {
 		place(b, r, fd, Nodes[i].Name)
 	}
@@ -97,6 +102,15 @@ func Mount(b *entry.Builder, target entry.Reg, opt Options) {
 	null := b.Get("open the new /dev/null", unix.SYS_OPENAT, fd, "null", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	b.Close(null)
 	b.Close(fd)
+}
+
+// copies makes a detached mount of each node.
+func copies(b *entry.Builder, of func(n Node) entry.Reg) []entry.Reg {
+	var nodes []entry.Reg
+	for _, n := range Nodes {
+		nodes = append(nodes, of(n))
+	}
+	return nodes
 }
 
 // copy makes a detached copy of the host's node, after a look at what it is.
