@@ -7,7 +7,7 @@
 //
 // A chain lives in one process, but not always in one life of it: a step that must be
 // taken before the Go runtime starts (a user namespace, a fork whose parent only
-// waits) is put into an program ([entry.Builder]), the process executes itself, and the chain
+// waits) is put into a program ([entry.Builder]), the process executes itself, and the chain
 // goes on in the next life where it left off. See docs/design/0001-lives.md.
 //
 // When not to use this package: to isolate a program from Go code. The mechanism
@@ -272,8 +272,12 @@ func run(tools []*Tool, name string) int {
 	}
 	resume := entry.Resumed()
 	if resume != nil && resume.Cleaner != nil {
-		if err := p.tool(resume.Cleaner[0]).Clean(resume.Cleaner[1:]); err != nil {
-			diag.Print(os.Stderr, resume.Cleaner[0], err)
+		t := p.tool(resume.Cleaner[0])
+		if t == nil || t.Clean == nil {
+			return fail(name, fmt.Errorf("clean up for %q: not one of ours", resume.Cleaner[0]))
+		}
+		if err := t.Clean(resume.Cleaner[1:]); err != nil {
+			diag.Print(os.Stderr, t.Name, err)
 		}
 		entry.Die(resume.Status)
 	}
@@ -286,7 +290,7 @@ func run(tools []*Tool, name string) int {
 	} else if resume.Forked {
 		c.State.Clean = nil // the waiter has it in charge
 	}
-	link, err := p.parse(c, tool, os.Args[1:])
+	link, err := p.parse(c, tool, os.Args[min(1, len(os.Args)):]) // before Linux 5.18 there may be no words at all
 	if err != nil {
 		return fail(link.Tool.Name, err)
 	}

@@ -79,17 +79,20 @@ func Mount(b *entry.Builder, target entry.Reg, opt Options) {
 	// The nodes are bound from a /dev that the new one may be about to cover.
 	var nodes []entry.Reg
 	if opt.Bind {
-		nodes = copies(b, func(n Node) entry.Reg { return n.copy(b) })
+		for _, n := range Nodes {
+			nodes = append(nodes, n.copy(b))
+		}
 	}
 	// A mount can be attached to, or copied from, only where it is attached itself.
 	mount.Attach(b, "mount tmpfs on /dev", fd, target)
-	if !opt.Bind {
-		nodes = copies(b, func(n Node) entry.Reg { return mount.Clone(b, "bind /dev/"+n.Name, fd, n.Name, false) })
+	for i, n := range Nodes {
+		if opt.Bind {
+			place(b, nodes[i], fd, n.Name)
+		} else {
+			place(b, mount.Clone(b, "bind /dev/"+n.Name, fd, n.Name, false), fd, n.Name)
+		}
 	}
 	mount.SetAttr(b, "make /dev nodev", fd, mount.NoDev, false)
-	for i, r := range nodes {
-		place(b, r, fd, Nodes[i].Name)
-	}
 	place(b, newPts(b), fd, "pts")
 	shm := []mount.Option{{Key: "mode", Value: "1777"}}
 	if opt.ShmSize != "" {
@@ -102,15 +105,6 @@ func Mount(b *entry.Builder, target entry.Reg, opt Options) {
 	null := b.Get("open the new /dev/null", unix.SYS_OPENAT, fd, "null", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	b.Close(null)
 	b.Close(fd)
-}
-
-// copies makes a detached mount of each node.
-func copies(b *entry.Builder, of func(n Node) entry.Reg) []entry.Reg {
-	var nodes []entry.Reg
-	for _, n := range Nodes {
-		nodes = append(nodes, of(n))
-	}
-	return nodes
 }
 
 // copy makes a detached copy of the host's node, after a look at what it is.
