@@ -384,6 +384,31 @@ func (c *Chain) NeedAdmin(link *Link) error {
 	return diag.WithHint(err, "this needs root; as an ordinary user put namespaces before it: nsrun -U -r -m -p -- "+link.Tool.Name+" ...")
 }
 
+// CheckRoot verifies that what [State].Root names, if it comes from the environment, can be
+// what an overlay has left: a mount, and not the one that is the root already.
+func (c *Chain) CheckRoot(link *Link) error {
+	if !c.Has(Root, link) || c.Made(Root, link) {
+		return nil
+	}
+	var top, root unix.Statx_t
+	const mask = unix.STATX_TYPE | unix.STATX_MNT_ID
+	err := unix.Statx(unix.AT_FDCWD, "/", 0, mask, &top)
+	if err == nil {
+		err = unix.Statx(unix.AT_FDCWD, c.State.Root, 0, mask, &root)
+	}
+	switch {
+	case err != nil:
+	case root.Mode&unix.S_IFMT != unix.S_IFDIR:
+		err = unix.ENOTDIR
+	case root.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 || root.Mnt_id == top.Mnt_id:
+		err = errors.New("no root that overlay left here")
+	}
+	if err == nil {
+		return nil
+	}
+	return diag.WithHint(PathError("use "+rootVar, c.State.Root, err), "the variable is left over from another chain: unset "+rootVar)
+}
+
 // OperandError is the error for an operand that cannot be used: a bare word may have
 // been meant as the program.
 func OperandError(link *Link, err error) error {
