@@ -7,7 +7,7 @@
 //
 // A chain lives in one process, but not always in one life of it: a step that must be
 // taken before the Go runtime starts (a user namespace, a fork whose parent only
-// waits) is put into an program ([entry.Builder]), the process executes itself, and the chain
+// waits) is put into a program ([entry.Builder]), the process executes itself, and the chain
 // goes on in the next life where it left off. See docs/design/0001-lives.md.
 //
 // When not to use this package: to isolate a program from Go code. The mechanism
@@ -272,8 +272,12 @@ func run(tools []*Tool, name string) int {
 	}
 	resume := entry.Resumed()
 	if resume != nil && resume.Cleaner != nil {
-		if err := p.tool(resume.Cleaner[0]).Clean(resume.Cleaner[1:]); err != nil {
-			diag.Print(os.Stderr, resume.Cleaner[0], err)
+		t := p.tool(resume.Cleaner[0])
+		if t == nil || t.Clean == nil {
+			return fail(name, fmt.Errorf("clean up for %q: not one of ours", resume.Cleaner[0]))
+		}
+		if err := t.Clean(resume.Cleaner[1:]); err != nil {
+			diag.Print(os.Stderr, t.Name, err)
 		}
 		entry.Die(resume.Status)
 	}
@@ -286,7 +290,7 @@ func run(tools []*Tool, name string) int {
 	} else if resume.Forked {
 		c.State.Clean = nil // the waiter has it in charge
 	}
-	link, err := p.parse(c, tool, os.Args[1:])
+	link, err := p.parse(c, tool, os.Args[min(1, len(os.Args)):]) // before Linux 5.18 there may be no words at all
 	if err != nil {
 		return fail(link.Tool.Name, err)
 	}
@@ -378,6 +382,31 @@ func (c *Chain) NeedAdmin(link *Link) error {
 			"nsrun -U -r -m -- "+link.Tool.Name+" ... "+link.Operand+" -- PROGRAM")
 	}
 	return diag.WithHint(err, "this needs root; as an ordinary user put namespaces before it: nsrun -U -r -m -p -- "+link.Tool.Name+" ...")
+}
+
+// CheckRoot verifies that what [State].Root names, if it comes from the environment, can be
+// what an overlay has left: a mount, and not the one that is the root already.
+func (c *Chain) CheckRoot(link *Link) error {
+	if !c.Has(Root, link) || c.Made(Root, link) {
+		return nil
+	}
+	var top, root unix.Statx_t
+	const mask = unix.STATX_TYPE | unix.STATX_MNT_ID
+	err := unix.Statx(unix.AT_FDCWD, "/", 0, mask, &top)
+	if err == nil {
+		err = unix.Statx(unix.AT_FDCWD, c.State.Root, 0, mask, &root)
+	}
+	switch {
+	case err != nil:
+	case root.Mode&unix.S_IFMT != unix.S_IFDIR:
+		err = unix.ENOTDIR
+	case root.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 || root.Mnt_id == top.Mnt_id:
+		err = errors.New("no root that overlay left here")
+	}
+	if err == nil {
+		return nil
+	}
+	return diag.WithHint(PathError("use "+rootVar, c.State.Root, err), "the variable is left over from another chain: unset "+rootVar)
 }
 
 // OperandError is the error for an operand that cannot be used: a bare word may have

@@ -224,7 +224,10 @@ func (r *Run) payloadError(op *entry.OpError) error {
 		if strings.Contains(name, "/") && unix.Access(name, unix.F_OK) == nil {
 			hint = "the file is there, but the interpreter it names is not (its first line, or its ELF loader)"
 		} else if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted {
-			hint = "it is looked for in the new root, along the caller's PATH"
+			hint = "it is looked for in the new root"
+			if !strings.Contains(name, "/") {
+				hint += ", along the caller's PATH"
+			}
 		}
 	case unix.EACCES:
 		hint = "the file may not be executed: check its mode, and the mount option noexec"

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"staves/lib/entry"
+	"staves/lib/probe"
 )
 
 // State is what the chain carries from one life, or one process, to the next.
@@ -44,7 +45,11 @@ func firstState() State {
 		case rootVar:
 			s.Root = value
 		case netVar:
-			s.Net = value
+			// A variable goes where no namespace does, with sudo -E or a terminal
+			// multiplexer; believed there, it would leave a container on the host's network.
+			if ip, _, _ := strings.Cut(value, "/"); probe.HasAddress(ip) {
+				s.Net = value
+			}
 		case mntVar:
 			s.Mnt = value != "" && value == mntID()
 		}

@@ -6,6 +6,9 @@
 // change the host's device. In a user namespace, where mknod is not allowed, the host's
 // nodes are bound instead, read-only, which forbids a chmod but no use.
 //
+// Only these nodes are devices: each is a mount of its own, and the tree is nodev. So
+// CAP_MKNOD, which container engines leave to root, opens nobody the host's disk.
+//
 // The tree is built on a detached mount and attached when its own files are complete, so
 // nothing in a hostile image, such as a dev that is a symbolic link or planted nodes, is
 // touched.
@@ -80,11 +83,16 @@ func Mount(b *entry.Builder, target entry.Reg, opt Options) {
 			nodes = append(nodes, n.copy(b))
 		}
 	}
-	// A mount can be attached only to one that is attached itself.
+	// A mount can be attached to, or copied from, only where it is attached itself.
 	mount.Attach(b, "mount tmpfs on /dev", fd, target)
-	for i, r := range nodes {
-		place(b, r, fd, Nodes[i].Name)
+	for i, n := range Nodes {
+		if opt.Bind {
+			place(b, nodes[i], fd, n.Name)
+		} else {
+			place(b, mount.Clone(b, "bind /dev/"+n.Name, fd, n.Name, false), fd, n.Name)
+		}
 	}
+	mount.SetAttr(b, "make /dev nodev", fd, mount.NoDev, false)
 	place(b, newPts(b), fd, "pts")
 	shm := []mount.Option{{Key: "mode", Value: "1777"}}
 	if opt.ShmSize != "" {

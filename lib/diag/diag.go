@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -56,10 +57,11 @@ func Print(w io.Writer, tool string, err error) {
 	_, _ = io.WriteString(w, b.String()) // there is nowhere to report that standard error is closed
 }
 
-// oneLine makes s one line of printable text.
+// oneLine makes s one line of printable text: no control characters, of C1 neither, and
+// no marks that turn the direction of writing.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !strconv.IsPrint(r) {
 			return '?'
 		}
 		return r

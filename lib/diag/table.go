@@ -77,8 +77,13 @@ var table = []row{
 	{"make / private", unix.EINVAL, pivotRefused},
 	{"pivot_root", unix.EINVAL, pivotRefused},
 	{"unmount the old root completely", unix.EBUSY, says("something is mounted on the new root itself: does the DST of a --bind lead to /?")},
-	{"take descriptor", unix.EISDIR, says("what that directory holds would stay in reach: redirect the descriptor, as in </dev/null")},
+	{"take descriptor", unix.EISDIR, says(standardDirectory)},
+	{"take descriptor", unix.EACCES, says(standardDirectory)},
+	{"open this mount namespace", unix.ENOENT, says("there is no /proc here: mount -t proc proc /proc")},
+	{"write /proc/self/", unix.ENOENT, says("there is no /proc here: mount -t proc proc /proc")},
 }
+
+const standardDirectory = "what that directory holds would stay in reach: redirect the descriptor, as in </dev/null"
 
 // lookUp finds the first row for err.
 func lookUp(err error) []string {

@@ -91,6 +91,7 @@ func premain() {
 		nameProcess()
 		rec.failed, rec.errno = run(unsafe.Pointer(&program))
 	}
+	needRoom()
 	tuneRuntime()
 	pin()
 }
@@ -132,41 +133,62 @@ const programVar = "STAVES_PROGRAM="
 
 // decode reads a program out of the environment's first strings, as pack wrote it. It
 // is ours only if it names our own pid, which execve keeps: a copy that leaked to a
-// child is not obeyed.
+// child is not obeyed. What is no whole program is the payload's, like any string there.
 //
 //go:nosplit
 //go:norace
 func decode() bool {
+	hdr := (*header)(unsafe.Pointer(&program))
 	n := uintptr(0)
-	for hasProgram(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings))) {
-		s := unsafe.Add(*(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings)), len(programVar))
-		for n < maxProgram/8 {
-			c := *(*byte)(s)
-			if c == 0 {
-				break
-			}
-			s = unsafe.Add(s, 1)
-			if c > packZeros {
-				n += uintptr(c - packZeros) // they are there: nobody has written to program
-				continue
-			}
-			word := uint64(0)
-			for shift := uint64(0); c > packWord; c-- {
-				word |= uint64(*(*byte)(s)&0x7f) << shift
-				shift += 7
-				s = unsafe.Add(s, 1)
-			}
-			*(*uint64)(unsafe.Add(unsafe.Pointer(&program), 8*n)) = word
-			n++
+	for n == 0 || n != uintptr(hdr.size) {
+		s := *(*unsafe.Pointer)(unsafe.Add(envp(), 8*rec.strings))
+		if !hasProgram(s) {
+			break
 		}
+		n = unpack(unsafe.Add(s, len(programVar)), n)
 		rec.strings++
 	}
-	hdr := (*header)(unsafe.Pointer(&program))
-	if n == 0 || hdr.magic != magic || hdr.pid != uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)) {
+	if n < unsafe.Sizeof(header{})/8 || n != uintptr(hdr.size) || hdr.magic != magic ||
+		hdr.pid != uint64(sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)) {
 		rec.strings = 0
 		return false
 	}
 	return true
+}
+
+// unpack reads the words packed in one string into the program, from word n on, and
+// returns where they end: beyond the last word if they are too many or damaged.
+//
+//go:nosplit
+//go:norace
+func unpack(s unsafe.Pointer, n uintptr) uintptr {
+	const full = maxProgram / 8
+	for {
+		c := *(*byte)(s)
+		s = unsafe.Add(s, 1)
+		if c == 0 {
+			return n
+		}
+		if n >= full {
+			return full + 1
+		}
+		if c > packZeros {
+			n += uintptr(c - packZeros) // they are there: nobody has written to program
+			continue
+		}
+		word := uint64(0)
+		for shift := uint64(0); c > packWord; c-- {
+			group := *(*byte)(s)
+			if group&0x80 == 0 { // the string ends within a word
+				return full + 1
+			}
+			word |= uint64(group&0x7f) << shift
+			shift += 7
+			s = unsafe.Add(s, 1)
+		}
+		*(*uint64)(unsafe.Add(unsafe.Pointer(&program), 8*n)) = word
+		n++
+	}
 }
 
 //go:nosplit

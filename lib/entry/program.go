@@ -23,6 +23,7 @@ type header struct {
 	blob       uint64 // where the strings begin
 	state      uint64 // offset and length of the caller's state
 	stateLen   uint64
+	size       uint64 // of the whole, in words
 }
 
 const magic = 0x33766172_70737473
@@ -94,7 +95,9 @@ func (b *Builder) encode(state string) ([][]uint64, error) {
 	}
 	blob := make([]uint64, len(b.blob)/8)
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(blob))), len(b.blob)), b.blob)
-	if size := int(hdr[0].blob) + len(b.blob); b.err == nil && size > maxProgram {
+	size := int(hdr[0].blob) + len(b.blob)
+	hdr[0].size = uint64(size / 8)
+	if b.err == nil && size > maxProgram {
 		b.err = fmt.Errorf("a chain of %d system calls: %w", len(b.ops), unix.E2BIG)
 	}
 	return append(pieces, blob), b.err
@@ -310,7 +313,11 @@ func Resumed() *Resume {
 	for _, c := range []byte(f[1]) {
 		status = status<<4 | uint32(c-'a')&15
 	}
-	return &Resume{Cleaner: splitWords(f[2]), Status: unix.WaitStatus(status)}
+	words := splitWords(f[2])
+	if words == nil {
+		return nil
+	}
+	return &Resume{Cleaner: words, Status: unix.WaitStatus(status)}
 }
 
 // joinWords makes one string of words that can be any but NUL: \x01 ends a word, and

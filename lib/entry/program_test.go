@@ -267,7 +267,7 @@ func FuzzEncode(f *testing.F) {
 			t.Fatal(err)
 		}
 		all := slices.Concat(pieces...)
-		if got := unpack(pack(nil, all)); !slices.Equal(got, all) {
+		if got := unpacked(t, pack(nil, all)); !slices.Equal(got, all) {
 			t.Errorf("%x\nwas packed and unpacked as\n%x", all, got)
 		}
 		hdr := (*header)(unsafe.Pointer(&all[0]))
@@ -294,26 +294,55 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
-// unpack does what decode does, in the plainest way.
-func unpack(texts [][]byte) []uint64 {
-	var words []uint64
-	for _, t := range texts {
-		t = t[len(programVar):]
-		for len(t) > 0 {
-			c := int(t[0])
-			t = t[1:]
-			if c > packZeros {
-				words = append(words, make([]uint64, c-packZeros)...)
-				continue
-			}
-			w := uint64(0)
-			for i := range c - packWord {
-				w |= uint64(t[i]&0x7f) << (7 * i)
-			}
-			words, t = append(words, w), t[c-packWord:]
+// unpacked is what decode finds in texts. Each stands at the end of memory that can be
+// read, so that a look beyond it is the end of the test.
+func unpacked(t *testing.T, texts [][]byte) []uint64 {
+	t.Helper()
+	const page = 4096
+	n := uintptr(0)
+	for _, text := range texts {
+		text = append(slices.Clip(text[len(programVar):]), 0)
+		size := (len(text) + page - 1) / page * page
+		room, err := unix.Mmap(-1, 0, size+page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mprotect(room[size:], unix.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+		copy(room[size-len(text):], text)
+		n = unpack(unsafe.Pointer(&room[size-len(text)]), n)
+		if err := unix.Munmap(room); err != nil {
+			t.Fatal(err)
 		}
 	}
+	words := slices.Clone(program[:min(n, uintptr(len(program)))])
+	clear(program[:])
+	if n > uintptr(len(program)) {
+		return nil
+	}
 	return words
+}
+
+// A string that nobody packed is read to its end and no further.
+func FuzzUnpack(f *testing.F) {
+	f.Add([]byte{0x10, 0x81}, []byte{0x7f})
+	f.Add(bytes.Repeat([]byte{0xff}, 400), bytes.Repeat([]byte{2, 0x81}, 400))
+	f.Add([]byte{2}, []byte{1, 1, 3, 0xff})
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		var texts [][]byte
+		for _, text := range [][]byte{one, two} {
+			text, _, _ = bytes.Cut(text, []byte{0})
+			texts = append(texts, append([]byte(programVar), text...))
+		}
+		unpacked(t, texts)
+	})
+}
+
+func TestUnpackTooMuch(t *testing.T) {
+	if got := unpacked(t, [][]byte{append([]byte(programVar), bytes.Repeat([]byte{0xff}, 1000)...)}); got != nil {
+		t.Errorf("%d words in room for %d", 1000*(0xff-packZeros), len(program))
+	}
 }
 
 func FuzzPack(f *testing.F) {
@@ -325,7 +354,7 @@ func FuzzPack(f *testing.F) {
 			words = append(words, binary.LittleEndian.Uint64(append(slices.Clone(chunk), make([]byte, 8)...)), 0)
 		}
 		texts := pack(nil, words)
-		if got := unpack(texts); !slices.Equal(got, words) {
+		if got := unpacked(t, texts); !slices.Equal(got, words) {
 			t.Errorf("%x became %x", words, got)
 		}
 		for _, text := range texts {

@@ -29,16 +29,27 @@ const (
 //go:nosplit
 //go:norace
 func nameProcess() {
-	name := *(*unsafe.Pointer)(unsafe.Add(stack0, 8))
+	if name, _ := baseName(); name != nil {
+		sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(name), 0, 0, 0, 0)
+	}
+}
+
+// baseName is the first word of the process without its directory, nil if there is none.
+//
+//go:nosplit
+//go:norace
+func baseName() (name unsafe.Pointer, n uintptr) {
+	name = *(*unsafe.Pointer)(unsafe.Add(stack0, 8))
 	if name == nil {
-		return
+		return nil, 0
 	}
 	for p := name; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
+		n++
 		if *(*byte)(p) == '/' {
-			name = unsafe.Add(p, 1)
+			name, n = unsafe.Add(p, 1), 0
 		}
 	}
-	sys(unix.SYS_PRCTL, unix.PR_SET_NAME, uintptr(name), 0, 0, 0, 0)
+	return name, n
 }
 
 // pin keeps the process on the CPU that it is on, for as long as the runtime starts and
@@ -120,4 +131,33 @@ func tuneRuntime() {
 	*(*uintptr)(unsafe.Add(moved, 8*words)) = uintptr(unsafe.Pointer(unsafe.StringData(oneP)))
 	*(*uintptr)(unsafe.Add(moved, 8*words+8)) = uintptr(unsafe.Pointer(unsafe.StringData(noDebug)))
 	*(*uintptr)(unsafe.Pointer(&stack0)) = uintptr(moved)
+}
+
+// needRoom ends the process where the limit on its address space (RLIMIT_AS, ulimit -v)
+// is less than what the runtime reserves before it runs anything: it would end too, by
+// a trace of itself and status 2.
+//
+//go:nosplit
+//go:norace
+func needRoom() {
+	const (
+		reserved = 700 << 20 // of Go 1.26, found by trial; most of it is never touched
+		rlimitAS = 9
+		text     = ": start: cannot allocate memory\n"
+		hint     = ": hint: the limit on address space is too low (ulimit -v): the start takes 700 MB of it, untouched\n"
+	)
+	limit := uintptr(unsafe.Pointer(&scratch.info))
+	if isErr(sys(unix.SYS_PRLIMIT64, 0, rlimitAS, 0, limit, 0, 0)) || scratch.info[0] >= reserved {
+		return
+	}
+	name, n := baseName()
+	for i := 0; i < 2; i++ {
+		sys(unix.SYS_WRITE, 2, uintptr(name), n, 0, 0, 0)
+		if i == 0 {
+			sys(unix.SYS_WRITE, 2, uintptr(unsafe.Pointer(unsafe.StringData(text))), uintptr(len(text)), 0, 0, 0)
+		} else {
+			sys(unix.SYS_WRITE, 2, uintptr(unsafe.Pointer(unsafe.StringData(hint))), uintptr(len(hint)), 0, 0, 0)
+		}
+	}
+	exit(125)
 }

@@ -65,9 +65,16 @@ func shared() unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&rec.sha
 //go:norace
 func forkInit() uintptr {
 	becomeParent()
+	// Inside the container /proc/1/exe, root, cwd and fd would lead to the host's files.
+	// From before there is anybody to look: the child may be far ahead of its parent.
+	dumpable := sys(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0, 0)
+	sys(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0)
 	pid := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid != 0 && !isErr(pid) {
 		initLoop(pid)
+	}
+	if dumpable == 1 { // 2, which only the kernel sets, it sets again
+		sys(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0, 0)
 	}
 	stopBeingParent()
 	return pid
@@ -145,7 +152,15 @@ func waiter(base unsafe.Pointer, op *operation, child uintptr) {
 		sig, sent := nextSignal()
 		switch {
 		case sig == uintptr(unix.SIGCHLD):
-			for sys(unix.SYS_WAIT4, child, uintptr(unsafe.Pointer(&scratch.status)), unix.WNOHANG|unix.WUNTRACED, 0, 0, 0) == child {
+			for {
+				// Any child: as process 1 of a container it has others than its own.
+				pid := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&scratch.status)), unix.WNOHANG|unix.WUNTRACED, 0, 0, 0)
+				if pid == 0 || isErr(pid) {
+					break
+				}
+				if pid != child {
+					continue
+				}
 				if scratch.status&0xff != 0x7f {
 					status := scratch.status
 					if *(*int32)(shared()) != 0 {
@@ -212,8 +227,6 @@ func becomeCleaner(base unsafe.Pointer, op *operation, status int32) {
 //go:norace
 func initLoop(child uintptr) {
 	letGo(false)
-	// Inside the container /proc/1/exe, root and cwd would lead to the host's files.
-	sys(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0)
 	for {
 		sig, sent := nextSignal()
 		if sig != uintptr(unix.SIGCHLD) {

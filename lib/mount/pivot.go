@@ -60,7 +60,9 @@ func CloseDoors(b *entry.Builder, keep []int) {
 			continue
 		}
 		what := fmt.Sprintf("take descriptor %d along, a directory of the old root", fd)
-		b.If(what, entry.AnyError, func(r entry.Reg) {
+		// Any other error than ENOTDIR stays one: a directory that may not be searched now
+		// may be opened to everybody with fchmod(2) later.
+		b.If(what, unix.ENOTDIR, func(r entry.Reg) {
 			b.Forget(r)
 			b.Check(what, 0, 1, 1, unix.EISDIR)
 		}, nil, unix.SYS_OPENAT, fd, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

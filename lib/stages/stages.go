@@ -29,7 +29,7 @@ var All = []*chain.Tool{
 // Main runs the tool called name; with no name, the one that this process was started
 // as. It does not return.
 func Main(name string) {
-	if name == "" {
+	if name == "" && len(os.Args) > 0 {
 		name = filepath.Base(os.Args[0])
 	}
 	chain.Main(All, name)

@@ -66,6 +66,8 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return chain.PathError("use", link.Operand, unix.ENOTDIR)
 		}
+	} else if err := c.CheckRoot(link); err != nil {
+		return err
 	}
 	if c.Has(chain.Pivoted, link) && c.InUserNS(link) && !c.Has(chain.Devices, link) {
 		return diag.WithHint(errors.New("after pivot, in a user namespace, there are no device nodes to bind"), "put mkdev before pivot: ... mkdev pivot ROOT -- ...")

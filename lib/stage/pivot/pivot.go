@@ -90,6 +90,8 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return chain.OperandError(link, unix.ENOTDIR)
 		}
+	} else if err := c.CheckRoot(link); err != nil {
+		return err
 	}
 	if err := c.NeedAdmin(link); err != nil {
 		return err
