@@ -105,7 +105,8 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 	}
 }
 
-// shell is the program that runs where none is named.
+// shell is the program that runs where none is named; in a new root that lacks it, /bin/sh
+// does.
 func shell() string {
 	for _, e := range entry.Environ() {
 		if s, ok := strings.CutPrefix(e, "SHELL="); ok && s != "" {

@@ -148,7 +148,14 @@ func (r *Run) exec() error {
 	}
 	env := r.State.env(r.stageByPath())
 	worst := unix.ENOENT
-	for _, path := range candidates(argv[0]) {
+	paths := candidates(argv[0])
+	if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted && r.Chain.PayloadIndex == 0 {
+		paths = append(paths, "/bin/sh") // the caller's shell may not be in this root
+	}
+	for _, path := range paths {
+		if r.Chain.PayloadIndex == 0 {
+			argv = []string{path}
+		}
 		err := error(unix.ENOENT)
 		if unix.Access(path, unix.F_OK) == nil || strings.Contains(argv[0], "/") {
 			err = entry.Execve(path, argv, env)
