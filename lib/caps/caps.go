@@ -17,7 +17,6 @@
 package caps
 
 import (
-	"math/bits"
 	"strconv"
 	"strings"
 
@@ -59,12 +58,6 @@ func Name(n int) string {
 
 // Has tells whether capability n is in s.
 func (s Set) Has(n int) bool { return s>>n&1 != 0 }
-
-// Len is the number of capabilities in s.
-func (s Set) Len() int { return bits.OnesCount64(uint64(s)) }
-
-// Highest is the highest capability in s, -1 for none.
-func (s Set) Highest() int { return bits.Len64(uint64(s)) - 1 }
 
 // String writes s as names with commas between, "none" for the empty set.
 func (s Set) String() string {

@@ -25,21 +25,16 @@ func SetThread(b *entry.Builder, permitted, effective, inheritable Set) {
 
 func capHeader() []byte {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	return structBytes(&hdr)
+	return entry.Struct(&hdr)
 }
 
 // capData are the sets as capget(2) and capset(2) want them in version 3: two words for
 // each, the low halves first.
 func capData(permitted, effective, inheritable Set) []byte {
-	return structBytes(&[2]unix.CapUserData{
+	return entry.Struct(&[2]unix.CapUserData{
 		{Permitted: uint32(permitted), Effective: uint32(effective), Inheritable: uint32(inheritable)},
 		{Permitted: uint32(permitted >> 32), Effective: uint32(effective >> 32), Inheritable: uint32(inheritable >> 32)},
 	})
-}
-
-// structBytes copies a structure that a system call takes.
-func structBytes[T any](p *T) []byte {
-	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))...)
 }
 
 // SetAmbient sets the ambient set, exactly: what a program executed by an ordinary

@@ -21,9 +21,10 @@ type IDs struct {
 }
 
 // Enter makes the thread this user, real, effective and saved id, with these groups
-// and no others; the list is left alone if it is the one in force: see [IDs.Reach]. The permitted set stays as it is if keep is true; otherwise it is lost
-// where root becomes another user. The effective set is lost there in any case. A
-// parent-death signal is kept (prctl(2): a change of ids clears it).
+// and no others; the list is left alone if it is the one in force: see [IDs.Reach]. The
+// permitted set stays as it is if keep is true; otherwise it is lost where root becomes
+// another user. The effective set is lost there in any case. A parent-death signal is
+// kept (prctl(2): a change of ids clears it).
 func (ids *IDs) Enter(b *entry.Builder, now *State, keep bool) {
 	signal := &entry.Buffer{Size: 8}
 	b.Do("read the parent-death signal", unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, signal, 0, 0, 0)

@@ -384,6 +384,17 @@ func (c *Chain) NeedAdmin(link *Link) error {
 	return diag.WithHint(err, "this needs root; as an ordinary user put namespaces before it: nsrun -U -r -m -p -- "+link.Tool.Name+" ...")
 }
 
+// apart is a hint for where word, the first after link's options, makes no sense: it may
+// be the value of an option whose value is optional, and so wants a "=".
+func (l *Link) apart(word string) (hint string) {
+	l.Flags.Visit(func(f *pflag.Flag) {
+		if f.NoOptDefVal != "" && f.NoOptDefVal != "true" && f.Value.String() == f.NoOptDefVal {
+			hint = fmt.Sprintf("is it the value of --%s? Then write: --%[1]s=%s", f.Name, word)
+		}
+	})
+	return hint
+}
+
 // CheckRoot verifies that what [State].Root names, if it comes from the environment, can be
 // what an overlay has left: a mount, and not the one that is the root already.
 func (c *Chain) CheckRoot(link *Link) error {
@@ -413,14 +424,8 @@ func (c *Chain) CheckRoot(link *Link) error {
 // been meant as the program.
 func OperandError(link *Link, err error) error {
 	err = PathError("use", link.Operand, err)
-	var apart string
-	link.Flags.Visit(func(f *pflag.Flag) {
-		if f.NoOptDefVal != "" && f.NoOptDefVal != "true" && f.Value.String() == f.NoOptDefVal {
-			apart = f.Name
-		}
-	})
-	if apart != "" {
-		return diag.WithHint(err, fmt.Sprintf("is it the value of --%s? Then write: --%s=%s", apart, apart, link.Operand))
+	if hint := link.apart(link.Operand); hint != "" {
+		return diag.WithHint(err, hint)
 	}
 	if errors.Is(err, unix.ENOENT) && !strings.Contains(link.Operand, "/") {
 		return diag.WithHint(err, fmt.Sprintf("the first word is taken for %s's %s; to run a program of that name write: %s -- %s",

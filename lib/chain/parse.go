@@ -89,8 +89,11 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 			return link, nil
 		}
 		if !afterDashes && strings.HasPrefix(rest[0], "-") {
-			return link, diag.WithHint(fmt.Errorf("option %s after %s", rest[0], tool.Operand),
-				fmt.Sprintf("options come first: %s %s ... %s", tool.Name, rest[0], link.Operand))
+			hint := link.apart(link.Operand)
+			if hint == "" {
+				hint = fmt.Sprintf("options come first: %s %s ... %s", tool.Name, rest[0], link.Operand)
+			}
+			return link, diag.WithHint(fmt.Errorf("option %s after %s", rest[0], tool.Operand), hint)
 		}
 		if next := p.tool(rest[0]); next != nil {
 			tool, words = next, rest[1:]
@@ -102,7 +105,8 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 	}
 }
 
-// shell is the program that runs where none is named.
+// shell is the program that runs where none is named; in a new root that lacks it, /bin/sh
+// does.
 func shell() string {
 	for _, e := range entry.Environ() {
 		if s, ok := strings.CutPrefix(e, "SHELL="); ok && s != "" {
@@ -127,6 +131,10 @@ func optionError(err error) error {
 		return fmt.Errorf("unknown option --%s", notExist.GetSpecifiedName())
 	case errors.As(err, &noValue):
 		return fmt.Errorf("option --%s needs a value", noValue.GetFlag().Name)
+	case errors.As(err, &badValue) && badValue.GetFlag().Value.Type() == "bool":
+		return fmt.Errorf("option --%s takes no value, not %q", badValue.GetFlag().Name, badValue.GetValue())
+	case errors.As(err, &badValue) && badValue.GetFlag().Value.Type() == "intSlice":
+		return fmt.Errorf("option --%s: %q is no number", badValue.GetFlag().Name, badValue.GetValue())
 	case errors.As(err, &badValue):
 		return fmt.Errorf("option --%s: %q: %w", badValue.GetFlag().Name, badValue.GetValue(), badValue.Unwrap())
 	}

@@ -114,7 +114,7 @@ func TestParseErrors(t *testing.T) {
 		{"plain dir --nope", "unknown option --nope", "try 'dir --help'"},
 		{"plain --value", "option --value needs a value", "try 'plain --help'"},
 		{"plain -v", "option --value needs a value", "try 'plain --help'"},
-		{"plain --flag=perhaps sh", `option --flag: "perhaps": `, "try 'plain --help'"},
+		{"plain --flag=perhaps sh", `option --flag takes no value, not "perhaps"`, "try 'plain --help'"},
 		{"dir x -f sh", "option -f after ROOT", "options come first: dir -f ... x"},
 		{"plain plain --admin", "an option that manages plain has no place in a chain", ""},
 	} {

@@ -148,7 +148,14 @@ func (r *Run) exec() error {
 	}
 	env := r.State.env(r.stageByPath())
 	worst := unix.ENOENT
-	for _, path := range candidates(argv[0]) {
+	paths := candidates(argv[0])
+	if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted && r.Chain.PayloadIndex == 0 {
+		paths = append(paths, "/bin/sh") // the caller's shell may not be in this root
+	}
+	for _, path := range paths {
+		if r.Chain.PayloadIndex == 0 {
+			argv = []string{path}
+		}
 		err := error(unix.ENOENT)
 		if unix.Access(path, unix.F_OK) == nil || strings.Contains(argv[0], "/") {
 			err = entry.Execve(path, argv, env)
@@ -218,10 +225,20 @@ func (r *Run) payloadError(op *entry.OpError) error {
 	name := r.Chain.Payload[0]
 	var hint string
 	status := StatusNotExecutable
+	if name == "" {
+		op.Label = `""`
+	}
+	apart := ""
+	if r.Chain.PayloadIndex != 0 && !slices.Contains(os.Args[:r.Chain.PayloadIndex], "--") {
+		apart = r.Chain.Links[len(r.Chain.Links)-1].apart(name)
+	}
+	var st unix.Stat_t
 	switch op.Errno {
 	case unix.ENOENT, unix.ENOTDIR:
 		status = StatusNotFound
-		if strings.Contains(name, "/") && unix.Access(name, unix.F_OK) == nil {
+		if apart != "" {
+			hint = apart
+		} else if strings.Contains(name, "/") && unix.Access(name, unix.F_OK) == nil {
 			hint = "the file is there, but the interpreter it names is not (its first line, or its ELF loader)"
 		} else if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted {
 			hint = "it is looked for in the new root"
@@ -231,6 +248,11 @@ func (r *Run) payloadError(op *entry.OpError) error {
 		}
 	case unix.EACCES:
 		hint = "the file may not be executed: check its mode, and the mount option noexec"
+		if apart != "" {
+			hint = apart
+		} else if unix.Stat(name, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			hint = "it is a directory, no program"
+		}
 	case unix.EPERM:
 		hint = "the file has capabilities that the bounding set lacks, and cannot do with fewer: see 'getcap " + name + "'"
 	case unix.ENOEXEC:

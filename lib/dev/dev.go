@@ -58,24 +58,23 @@ type Options struct {
 
 // Mount makes the tree and attaches it to target, an O_PATH descriptor of a directory.
 func Mount(b *entry.Builder, target entry.Reg, opt Options) {
-	old := b.Get("umask", unix.SYS_UMASK, 0) // modes are meant as written here
-	fd := mount.New(b, "tmpfs", mount.NoSuid|mount.NoExec, mount.Option{Key: "mode", Value: "755"}, mount.Option{Key: "size", Value: "64k"})
-	for _, n := range Nodes {
-		if opt.Bind {
-			b.Do("make /dev/"+n.Name, unix.SYS_MKNODAT, fd, n.Name, unix.S_IFREG, 0)
-		} else {
-			b.Do("mknod /dev/"+n.Name, unix.SYS_MKNODAT, fd, n.Name, unix.S_IFCHR|0o666, uintptr(unix.Mkdev(n.Major, n.Minor)))
+	var fd entry.Reg
+	mount.PlainModes(b, func() {
+		fd = mount.New(b, "tmpfs", mount.NoSuid|mount.NoExec, mount.Option{Key: "mode", Value: "755"}, mount.Option{Key: "size", Value: "64k"})
+		for _, n := range Nodes {
+			if opt.Bind {
+				b.Do("make /dev/"+n.Name, unix.SYS_MKNODAT, fd, n.Name, unix.S_IFREG, 0)
+			} else {
+				b.Do("mknod /dev/"+n.Name, unix.SYS_MKNODAT, fd, n.Name, unix.S_IFCHR|0o666, uintptr(unix.Mkdev(n.Major, n.Minor)))
+			}
 		}
-	}
-	for _, l := range links {
-		b.Do("link /dev/"+l[1], unix.SYS_SYMLINKAT, l[0], fd, l[1])
-	}
-	for _, d := range []string{"pts", "shm"} {
-		b.Do("make /dev/"+d, unix.SYS_MKDIRAT, fd, d, 0o755)
-	}
-	b.Do("umask", unix.SYS_UMASK, old)
-	b.Forget(old)
-
+		for _, l := range links {
+			b.Do("link /dev/"+l[1], unix.SYS_SYMLINKAT, l[0], fd, l[1])
+		}
+		for _, d := range []string{"pts", "shm"} {
+			b.Do("make /dev/"+d, unix.SYS_MKDIRAT, fd, d, 0o755)
+		}
+	})
 	// The nodes are bound from a /dev that the new one may be about to cover.
 	var nodes []entry.Reg
 	if opt.Bind {

@@ -72,6 +72,8 @@ var table = []row{
 	{"open /dev/null", unix.ENOENT, says("what masks files of /proc is the null device of the present /dev: put mkdev before this pivot, or leave /proc out with --proc=none")},
 	{"verify the device /dev/null", unix.ENODEV, says("the present /dev/null is some other file: put mkdev before this pivot, or leave /proc out with --proc=none")},
 	{"open /", unix.ELOOP, says("in that root this is a symbolic link, which could lead anywhere: make it a directory")},
+	{"open /", unix.ENOTDIR, says("a directory is to be mounted there, and in that root this is a file, or lies beneath one")},
+	{"bind ", unix.EINVAL, says("a file is bound on a file, a directory on a directory: see which it is in that root")},
 	{"make /", unix.EACCES, mountPoint},
 	{"make /", unix.EROFS, mountPoint},
 	{"make / private", unix.EINVAL, pivotRefused},

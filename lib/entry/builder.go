@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +69,12 @@ type Field struct {
 
 // Load stands for the 32 bits in a field, as an argument.
 type Load struct{ Field }
+
+// Struct is a structure, without pointers in it, as an argument: a copy that the kernel
+// must only read.
+func Struct[T any](p *T) []byte {
+	return slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p)))
+}
 
 // A Fork clones the process. The parent stays behind as a waiter: it never starts the
 // Go runtime, holds no descriptor but standard error, passes signals on, and ends as

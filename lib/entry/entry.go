@@ -60,14 +60,6 @@ var rec record
 // with -E, or restarted by [Builder.Start].
 func Ran() bool { return rec.ran }
 
-// Ignored returns the signals that the caller had ignored, bit n-1 for signal n; 0
-// where premain did not run.
-func Ignored() uint64 { return rec.ignored }
-
-// Blocked returns the signals that the caller had blocked, bit n-1 for signal n; 0
-// where premain did not run.
-func Blocked() uint64 { return rec.mask }
-
 // Closed tells whether the caller had closed the standard descriptor fd; what stands
 // there now is closed at execve.
 func Closed(fd int) bool { return rec.closed&(1<<fd) != 0 }
@@ -154,8 +146,7 @@ func execfn() string {
 // Execve replaces the process by the program at path, as execve(2), with the signals
 // ignored and blocked that the caller of this process had ignored and blocked, on the
 // CPUs that it may use, and with the limit on open files that the runtime raised put
-// back. It returns only on error:
-// the bare errno.
+// back. It returns only on error: the bare errno.
 func Execve(path string, argv, env []string) error {
 	if rec.ran {
 		restoreSignals()

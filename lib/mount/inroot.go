@@ -37,7 +37,7 @@ func (t *Tree) args(path string, flags int, resolve uint64) []any {
 		rel = "."
 	}
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve}
-	return []any{t.FD, rel, structBytes(&how), int(unsafe.Sizeof(how))}
+	return []any{t.FD, rel, entry.Struct(&how), int(unsafe.Sizeof(how))}
 }
 
 func (t *Tree) what(path string) string { return "open " + t.Name + "/" + strings.Trim(path, "/") }
@@ -56,7 +56,7 @@ func (t *Tree) mountpoint(b *entry.Builder, path string, dir bool, resolve uint6
 	}
 	var fd entry.Reg
 	b.If(t.what(path), unix.ENOENT, func(r entry.Reg) { fd = r }, func() {
-		plainModes(b, func() {
+		PlainModes(b, func() {
 			at, name := t.FD, ""
 			parts := strings.Split(strings.Trim(path, "/"), "/")
 			for i, part := range parts {

@@ -126,12 +126,7 @@ func SetAttr(b *entry.Builder, what string, fd entry.Reg, attr uint64, recursive
 		flags |= unix.AT_RECURSIVE
 	}
 	arg := unix.MountAttr{Attr_set: attr}
-	b.Do(what, unix.SYS_MOUNT_SETATTR, fd, "", flags, structBytes(&arg), int(unsafe.Sizeof(arg)))
-}
-
-// structBytes copies a structure that a system call takes.
-func structBytes[T any](p *T) []byte {
-	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p))...)
+	b.Do(what, unix.SYS_MOUNT_SETATTR, fd, "", flags, entry.Struct(&arg), int(unsafe.Sizeof(arg)))
 }
 
 // Attach puts the detached mount fd on the directory or file that target, an O_PATH
@@ -164,9 +159,9 @@ func OwnNamespace(b *entry.Builder) {
 	b.Do("make / private", unix.SYS_MOUNT, "none", "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 }
 
-// plainModes has file modes meant as they are written while f writes its calls: mkdir(2)
+// PlainModes has file modes meant as they are written while f writes its calls: mkdir(2)
 // and mknod(2) obey the umask.
-func plainModes(b *entry.Builder, f func()) {
+func PlainModes(b *entry.Builder, f func()) {
 	old := b.Get("umask", unix.SYS_UMASK, 0)
 	f()
 	b.Do("umask", unix.SYS_UMASK, old)

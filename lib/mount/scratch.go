@@ -19,7 +19,7 @@ type scratch struct {
 // and takes the scratch away after them.
 func withScratch(b *entry.Builder, size string, f func(s scratch) entry.Reg) entry.Reg {
 	var fd entry.Reg
-	plainModes(b, func() {
+	PlainModes(b, func() {
 		cwd := b.Get("open the working directory", unix.SYS_OPENAT, unix.AT_FDCWD, ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		tmpfs := New(b, "tmpfs", NoSuid|NoDev, Option{"mode", "755"}, Option{"size", size})
 		AttachOverRoot(b, "attach a tmpfs for changes", tmpfs)

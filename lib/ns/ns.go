@@ -11,7 +11,6 @@ package ns
 import (
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -112,9 +111,8 @@ func LoopbackUp(b *entry.Builder) {
 	}
 	copy(req.name[:], "lo")
 	req.flags = unix.IFF_UP
-	arg := append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(&req)), unsafe.Sizeof(req))...)
 	fd := b.Get("bring up lo", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	b.Do("bring up lo", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, arg)
+	b.Do("bring up lo", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, entry.Struct(&req))
 	b.Close(fd)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"staves/lib/bridge"
 	"staves/lib/diag"
+	"staves/lib/probe"
 )
 
 const pastaHint = "an ordinary user gets a network from pasta, without a bridge: pasta -- COMMAND"
@@ -22,26 +23,11 @@ func permitted(host *bridge.Host) error {
 		return err
 	case unix.Geteuid() != 0:
 		return diag.WithHint(fmt.Errorf("wiring a bridge needs root: %w", err), "as root: sudo netbr ...", pastaHint)
-	case inUserNamespace():
+	case !probe.InitialUserNamespace():
 		return diag.WithHint(fmt.Errorf("inside a user namespace there is no power over the host's network: %w", err),
 			"put netbr before the user namespace is made: netbr -- nsrun -U ...", pastaHint)
 	}
 	return diag.WithHint(fmt.Errorf("this root may not wire a bridge: %w", err), "see 'grep Cap /proc/self/status': the capability was taken from it, as in a container")
-}
-
-// inUserNamespace tells whether ids are mapped to others here: in the first user
-// namespace all of them are mapped to themselves (user_namespaces(7)).
-func inUserNamespace() bool {
-	fd, err := unix.Open("/proc/self/uid_map", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(fd) }()
-	var b [256]byte
-	n, _ := unix.Read(fd, b[:])
-	var inside, outside, count uint64
-	_, err = fmt.Sscan(string(b[:max(n, 0)]), &inside, &outside, &count)
-	return err == nil && (outside != 0 || count != 1<<32-1)
 }
 
 // hinted adds what can be done about err.

@@ -59,7 +59,7 @@ type stage struct {
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
-	fs.StringVar(&s.bridge, "bridge", defaultBridge, "the bridge to wire to; made if it is missing")
+	fs.StringVar(&s.bridge, "bridge", defaultBridge, "the bridge `BR` to wire to; made if it is missing")
 	fs.StringVar(&s.addr, "addr", auto, "NEXT's address, `auto|CIDR`")
 	fs.BoolVar(&s.noNAT, "no-nat", false, "make the bridge without NAT, or with --up take it away")
 	fs.StringVar(&s.up, "up", "", "make bridge `BR`, or what it lacks, and run nothing")

@@ -53,7 +53,7 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.StringVar(&s.mountProc, "mount-proc", "", "mount a proc of the new pid namespace on `DIR`; implies --mount")
 	fs.Lookup("mount-proc").NoOptDefVal = "/proc"
 	fs.StringVar(&s.propagation, "propagation", "private", "of mounts to and from the new mount namespace: `private|slave|shared|unchanged`")
-	fs.StringVar(&s.hostname, "hostname", "", "set the host name; implies --uts")
+	fs.StringVar(&s.hostname, "hostname", "", "set the host name to `NAME`; implies --uts")
 	fs.BoolVar(&s.init, "init", false, "leave an init as process 1 of the pid namespace (the default)")
 	fs.BoolVar(&s.noInit, "no-init", false, "let NEXT be process 1")
 	fs.StringVar(&s.killChild, "kill-child", "", "send the child `SIGNAL` when the waiter dies; implies --fork")

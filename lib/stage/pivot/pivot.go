@@ -58,13 +58,8 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	for _, arg := range s.bindArgs {
-		d, err := parseBind(arg)
-		if err != nil {
+		if _, err := findBind(arg); err != nil {
 			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(d.Source, &st); err != nil {
-			return chain.PathError("--bind: use", d.Source, err)
 		}
 	}
 	if err := oneOf("proc", s.proc); err != nil {
@@ -127,6 +122,20 @@ func parseBind(arg string) (mount.Bind, error) {
 	return d, nil
 }
 
+// findBind reads the value of a --bind and looks at its source.
+func findBind(arg string) (mount.Bind, error) {
+	d, err := parseBind(arg)
+	if err != nil {
+		return d, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(d.Source, &st); err != nil {
+		return d, chain.PathError("--bind: use", d.Source, err)
+	}
+	d.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+	return d, nil
+}
+
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	var steps []chain.Step
 	if !c.Has(chain.MountNS, link) {
@@ -155,15 +164,10 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	}
 	for _, arg := range s.bindArgs {
 		do("bind "+arg, "a directory of the host, for the program to use", "move_mount(2)", func(b *entry.Builder) error {
-			d, err := parseBind(arg)
+			d, err := findBind(arg)
 			if err != nil {
 				return err
 			}
-			var st unix.Stat_t
-			if err := unix.Stat(d.Source, &st); err != nil {
-				return chain.PathError("--bind: use", d.Source, err)
-			}
-			d.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
 			d.Place(b, root, d.Copy(b))
 			return nil
 		})
