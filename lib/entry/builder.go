@@ -351,11 +351,12 @@ func (b *Builder) text(s string) uint64 {
 		if strings.Contains(s, "\x00") {
 			b.err = fmt.Errorf("%q: a NUL in a word: %w", s, unix.EINVAL)
 		}
+		if b.texts == nil {
+			b.texts = make(map[string]uint64, 128)
+			b.blob = make([]byte, 0, 4<<10)
+		}
 		off = uint64(len(b.blob))
 		b.blob = append(append(b.blob, s...), 0)
-		if b.texts == nil {
-			b.texts = map[string]uint64{}
-		}
 		b.texts[s] = off
 	}
 	return off
