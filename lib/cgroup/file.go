@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -69,13 +68,4 @@ func writeFile(at int, name, text string) error {
 // exists tells whether the directory at has a file called name.
 func exists(at int, name string) bool {
 	return unix.Faccessat(at, name, unix.F_OK, 0) == nil
-}
-
-// readProc returns the text of a file of /proc.
-func readProc(path string) (string, error) {
-	text, err := readFile(unix.AT_FDCWD, path)
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
-	}
-	return text, nil
 }

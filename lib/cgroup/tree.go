@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/probe"
 )
 
 // A Tree is one hierarchy of groups, where it is mounted. A machine with cgroup v2 has
@@ -26,7 +27,7 @@ type Tree struct {
 
 // Trees returns the hierarchies that are mounted, one for each, with v1's first.
 func Trees() ([]*Tree, error) {
-	text, err := readProc("/proc/self/mountinfo")
+	text, err := probe.ReadProc("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func parseMounts(mountinfo string) []*Tree {
 		if len(m) < 6 || len(f) < 3 {
 			continue
 		}
-		t := &Tree{Dir: unescape(m[4]), root: unescape(m[3]), dev: m[2]}
+		t := &Tree{Dir: probe.Unescape(m[4]), root: probe.Unescape(m[3]), dev: m[2]}
 		switch f[0] {
 		case "cgroup2":
 			t.V2 = true
@@ -108,25 +109,6 @@ func isController(option string) bool {
 	return option != "" && !strings.Contains(option, "=")
 }
 
-// unescape undoes how mountinfo writes white space and backslashes: \040.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 // find returns the tree that has controller, nil if none has. The controller "cgroup"
 // stands for the files that every group of v2 has.
 func find(trees []*Tree, controller string) *Tree {
@@ -142,7 +124,7 @@ func find(trees []*Tree, controller string) *Tree {
 // the group that is mounted. ok is false if it lies elsewhere.
 func (t *Tree) ownGroup() (path string, ok bool, err error) {
 	if t.own == "" {
-		if t.own, err = readProc("/proc/self/cgroup"); err != nil {
+		if t.own, err = probe.ReadProc("/proc/self/cgroup"); err != nil {
 			return "", false, err
 		}
 	}

@@ -2,13 +2,13 @@ package mount
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"staves/lib/entry"
+	"staves/lib/probe"
 )
 
 // A Disk is a file system of the machine's storage that is mounted below "/", or a file
@@ -23,7 +23,7 @@ type Disk struct {
 // mount points. What is mounted below proc, sys, dev, run and tmp is none of a
 // container's business. Without /proc the list is empty.
 func Disks() ([]Disk, error) {
-	text, err := readAll("/proc/self/mountinfo")
+	text, err := probe.ReadProc("/proc/self/mountinfo")
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
@@ -77,42 +77,7 @@ func mountLine(line string) (id uint64, path, fstype string) {
 	if err != nil {
 		return 0, "", ""
 	}
-	return id, unescape(f[4]), fstype
-}
-
-// unescape undoes the octal escapes of mountinfo: \040 is a space.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-func readAll(path string) (string, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("open %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	var all []byte
-	for buf := make([]byte, 16<<10); ; {
-		n, err := unix.Read(fd, buf)
-		if err != nil {
-			return "", fmt.Errorf("read %s: %w", path, err)
-		}
-		if n == 0 {
-			return string(all), nil
-		}
-		all = append(all, buf[:n]...)
-	}
+	return id, probe.Unescape(f[4]), fstype
 }
 
 // rootWithDisks makes a detached copy-on-write view of "/" with the disks in it: an
