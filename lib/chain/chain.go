@@ -31,7 +31,7 @@ import (
 	"staves/lib/probe"
 )
 
-// Version is what --version prints; the build sets it.
+// Version is what --version prints.
 var Version = "0.1.0"
 
 func init() {
@@ -100,7 +100,9 @@ type Step struct {
 
 	// Do takes the step, in Go.
 	Do func(r *Run) error
-	// Outside tells that Do may be called before forks that come earlier in the chain.
+	// Outside tells, of a step with Write, that it concerns this process's place outside
+	// only (cgset's fork, and its entering a group), and of one with Do, that it may be
+	// called before such steps that come earlier in the chain. Any other order is kept.
 	Outside bool
 
 	// Left changes the chain's state as the step does when it is taken.

@@ -128,12 +128,13 @@ func (r *Run) life() error {
 
 // extent returns the first step that this life cannot take.
 func (r *Run) extent() int {
-	waiting := false
+	waiting, overtaken := false, true
 	for i := r.State.Done; i < len(r.steps); i++ {
 		s := &r.steps[i].Step
 		if s.Do == nil {
 			waiting = waiting || s.NextLife
-		} else if waiting && !s.Outside {
+			overtaken = overtaken && (s.Outside || !waiting)
+		} else if waiting && !(s.Outside && overtaken) {
 			return i
 		}
 	}

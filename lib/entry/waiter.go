@@ -205,7 +205,7 @@ func cleanUp(base unsafe.Pointer, op *operation) bool {
 }
 
 // becomeCleaner makes a Go program of the waiter again, to clean up with patience: see
-// [Fork.Cleaner]. It returns only if that cannot be executed.
+// Fork's Cleaner. It returns only if that cannot be executed.
 //
 //go:nosplit
 //go:norace

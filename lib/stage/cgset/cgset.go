@@ -174,11 +174,11 @@ func (s *stage) Steps(_ *chain.Chain, link *chain.Link) []chain.Step {
 		steps,
 		chain.Step{
 			Call: "clone()", Why: "the parent waits outside the group, to remove it", Man: "clone(2)",
-			NextLife: true, Write: s.fork,
+			NextLife: true, Outside: true, Write: s.fork,
 		},
 		chain.Step{
 			Call: "write 0 to cgroup.procs", Why: "this process enters the group", Man: "cgroups(7)",
-			Write: s.enter,
+			Outside: true, Write: s.enter,
 		},
 	)
 }
