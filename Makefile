@@ -11,6 +11,7 @@ TOOL    := go tool -modfile=tools/go.mod
 PREFIX  ?= /usr/local
 DESTDIR ?=
 bindir   = $(DESTDIR)$(PREFIX)/bin
+compat   = $(DESTDIR)$(PREFIX)/libexec/staves/compat
 
 # What a user gives as CMD reaches the container as it was typed: make must not expand
 # the dollar signs in it.
@@ -23,6 +24,7 @@ unexport CMD
 build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for another machine)
 	@mkdir -p bin
 	$(BUILD) -o bin/ $(TOOLS:%=./cmd/%)
+	@scripts/compat bin/compat ../
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,14 +45,17 @@ box: ## build all seven as one file with seven links into bin/box/
 	@mkdir -p bin/box
 	$(BUILD) -o bin/box/ ./cmd/staves
 	@for t in $(TOOLS); do ln -sf staves bin/box/$$t; done
+	@scripts/compat bin/box/compat ../
 
 # Whoever installs is often root, without Go: what is built is installed as it is.
 install: $(if $(filter-out $(wildcard bin/*),$(TOOLS:%=bin/%)),build) ## install bin/ into PREFIX (/usr/local), under DESTDIR
 	install -d '$(bindir)'
 	install -m 755 $(TOOLS:%=bin/%) '$(bindir)'
+	scripts/compat '$(compat)' ../../../bin/
 
 uninstall: ## remove what 'make install' put there
 	rm -f $(TOOLS:%='$(bindir)'/%)
+	scripts/compat -r '$(compat)'
 
 clean: ## remove what was built
 	rm -rf bin

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -52,6 +53,11 @@ type Tool struct {
 	Notes string
 	// New makes an empty stage.
 	New func() Stage
+	// Guises are the names of other programs that the tool can be started by.
+	Guises []Guise
+	// Disguise, where there is one, finds the guise that the words alone ask for, ""
+	// if they are the tool's own.
+	Disguise func(words []string) string
 	// Clean does, with patience, what the waiter of a chain could not do with one
 	// system call: see [Run.CleanUpWith].
 	Clean func(words []string) error
@@ -120,6 +126,7 @@ func Raw(call, why, man string, write func(b *entry.Builder)) Step {
 // A Link is one stage in a chain.
 type Link struct {
 	Tool    *Tool
+	As      string // the name it goes by in messages: the tool's, or a guise's
 	Stage   Stage
 	Operand string // "" if none was given
 	Flags   *pflag.FlagSet
@@ -148,6 +155,11 @@ type Chain struct {
 	// PayloadIndex is where in the process's words the payload begins; 0 if it does
 	// not stand there (a shell by default).
 	PayloadIndex int
+	// shell tells that the payload is the shell by default, path what file is executed
+	// if it is not the payload's first word, failed the status of a failure of ours.
+	shell  bool
+	path   string
+	failed int
 	// State is what earlier stages, of this process or before it, have left.
 	State State
 
@@ -257,14 +269,25 @@ const (
 	StatusNotFound      = 127
 )
 
-// Main runs the tool called name with the words of this process. It does not return.
+// Main runs a tool with the words of this process: the one called name, or where that is
+// "", the one that this process is called by. It does not return.
 func Main(tools []*Tool, name string) {
 	os.Exit(run(tools, name))
 }
 
 func run(tools []*Tool, name string) int {
+	called := name
+	words := os.Args[min(1, len(os.Args)):] // before Linux 5.18 there may be no words at all
+	if len(os.Args) > 0 {
+		called = filepath.Base(os.Args[0])
+	}
+	if name == "" {
+		name = called
+	}
 	p := parser{tools: tools}
-	tool := p.tool(name)
+	tool, guise := p.guise(p.tool(name), called, words)
+	c := &Chain{failed: StatusFailed}
+	fail := c.fail
 	if tool == nil {
 		return fail(name, fmt.Errorf("not one of %s", strings.Join(p.names(), ", ")))
 	}
@@ -284,7 +307,6 @@ func run(tools []*Tool, name string) int {
 		entry.Die(resume.Status)
 	}
 
-	c := &Chain{}
 	if resume == nil {
 		c.State = firstState()
 	} else if err := c.decode(resume.State); err != nil {
@@ -292,9 +314,23 @@ func run(tools []*Tool, name string) int {
 	} else if resume.Forked {
 		c.State.Clean = nil // the waiter has it in charge
 	}
-	link, err := p.parse(c, tool, os.Args[min(1, len(os.Args)):]) // before Linux 5.18 there may be no words at all
+	read := p.parse
+	if guise != nil {
+		read = func(c *Chain, t *Tool, words []string) (*Link, error) { return p.disguised(c, t, guise, words) }
+	}
+	link, err := read(c, tool, words)
 	if err != nil {
-		return fail(link.Tool.Name, err)
+		return fail(link.As, err)
+	}
+	if p.act != nil {
+		status, err := p.act()
+		if err == nil {
+			return status
+		}
+		if failed := fail(link.As, err); status == 0 {
+			status = failed
+		}
+		return status
 	}
 	if p.help != nil {
 		printHelp(os.Stdout, p.help)
@@ -328,7 +364,7 @@ func run(tools []*Tool, name string) int {
 		}
 		for _, l := range c.Links {
 			if err := l.Stage.Check(c, l); err != nil {
-				return fail(l.Tool.Name, err)
+				return fail(l.As, err)
 			}
 		}
 	}
@@ -336,13 +372,13 @@ func run(tools []*Tool, name string) int {
 }
 
 // fail reports err and returns the exit status that it stands for.
-func fail(tool string, err error) int {
+func (c *Chain) fail(tool string, err error) int {
 	diag.Print(os.Stderr, tool, err)
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Status
 	}
-	return StatusFailed
+	return c.failed
 }
 
 // PathError says what failed on which path, with the errno kept.

@@ -19,6 +19,7 @@ type parser struct {
 	help    *Link
 	version bool
 	admin   func() error
+	act     func() (status int, err error)
 }
 
 func (p *parser) tool(name string) *Tool {
@@ -42,7 +43,7 @@ func (p *parser) names() []string {
 // it read last, to which an error belongs.
 func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 	for {
-		link := &Link{Tool: tool, Stage: tool.New()}
+		link := &Link{Tool: tool, As: tool.Name, Stage: tool.New()}
 		c.Links = append(c.Links, link)
 		fs := pflag.NewFlagSet(tool.Name, pflag.ContinueOnError)
 		fs.SetInterspersed(false) // options stop at the first word that is not one
@@ -85,7 +86,7 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 			if r, ok := link.Stage.(Returner); ok && r.Returns(link) {
 				return link, nil
 			}
-			c.Payload = []string{shell()}
+			c.Payload, c.shell = []string{shell()}, true
 			return link, nil
 		}
 		if !afterDashes && strings.HasPrefix(rest[0], "-") {

@@ -205,3 +205,69 @@ func TestFailKeepsTheStatus(t *testing.T) {
 		t.Errorf("status %v", e)
 	}
 }
+
+// guised is a tool that can be started as "other" and, by a word, as "odd".
+func guised(act *Act) []*Tool {
+	read := func([]string) (*Act, error) { return act, nil }
+	return []*Tool{{
+		Name: "tool", New: func() Stage { return &fake{} },
+		Guises: []Guise{{Name: "other", Failed: 1, Read: read}, {Name: "tool", Failed: 2, Read: read}},
+		Disguise: func(words []string) string {
+			if len(words) > 0 && words[0] == "--odd" {
+				return "tool"
+			}
+			return ""
+		},
+	}}
+}
+
+func TestGuise(t *testing.T) {
+	p := &parser{tools: guised(nil)}
+	tool := p.tools[0]
+	for _, c := range []struct {
+		tool   *Tool
+		called string
+		words  []string
+		want   int // what the guise fails with; 0 for none
+	}{
+		{tool, "tool", nil, 0},
+		{tool, "other", nil, 1},
+		{nil, "other", nil, 1},
+		{tool, "tool", []string{"--odd"}, 2},
+		{tool, "copy-of-tool", []string{"--odd"}, 2},
+		{tool, "copy-of-tool", nil, 0},
+		{nil, "nobody", nil, 0},
+	} {
+		_, g := p.guise(c.tool, c.called, c.words)
+		got := 0
+		if g != nil {
+			got = g.Failed
+		}
+		if got != c.want {
+			t.Errorf("called %s %q: fails with %d, want %d", c.called, c.words, got, c.want)
+		}
+	}
+}
+
+// A payload that is the tail of the words is executed as it stands there.
+func TestGuisePayload(t *testing.T) {
+	old := os.Args
+	defer func() { os.Args = old }()
+	os.Args = []string{"other", "-x", "sh", "-c", "true"}
+	for _, c := range []struct {
+		act   Act
+		index int
+	}{
+		{Act{Payload: []string{"sh", "-c", "true"}}, 2},
+		{Act{Payload: []string{"bash", "-c", "true"}}, 0},
+		{Act{Payload: []string{"-sh"}, Path: "/bin/sh"}, 0},
+		{Act{}, 0},
+	} {
+		p := &parser{tools: guised(&c.act)}
+		chain := &Chain{}
+		link, err := p.disguised(chain, p.tools[0], &p.tools[0].Guises[0], os.Args[1:])
+		if err != nil || chain.PayloadIndex != c.index || chain.failed != 1 || link.As != "other" {
+			t.Errorf("%v: payload at %d, fails with %d, called %s, %v", c.act, chain.PayloadIndex, chain.failed, link.As, err)
+		}
+	}
+}

@@ -31,7 +31,7 @@ type placed struct {
 }
 
 func newRun(c *Chain, resume *entry.Resume) *Run {
-	r := &Run{Chain: c, State: &c.State, resume: resume, tool: c.Links[len(c.Links)-1].Tool.Name}
+	r := &Run{Chain: c, State: &c.State, resume: resume, tool: c.Links[len(c.Links)-1].As}
 	for _, l := range c.Links {
 		for _, s := range l.Stage.Steps(c, l) {
 			r.steps = append(r.steps, placed{s, l})
@@ -80,7 +80,7 @@ func (r *Run) all() int {
 			}
 		}
 	}
-	return fail(tool, err)
+	return r.Chain.fail(tool, err)
 }
 
 // life takes as many steps as one life of the process can, then begins the next life
@@ -93,7 +93,7 @@ func (r *Run) life() error {
 	var program entry.Builder
 	for ; r.State.Done < end; r.State.Done++ {
 		s := r.steps[r.State.Done]
-		r.tool = s.link.Tool.Name
+		r.tool = s.link.As
 		program.Tool = r.tool
 		if s.Do != nil {
 			if err := s.Do(r); err != nil {
@@ -149,16 +149,17 @@ func (r *Run) exec() error {
 	}
 	env := r.State.env(r.stageByPath())
 	worst := unix.ENOENT
-	paths := candidates(argv[0])
-	if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted && r.Chain.PayloadIndex == 0 {
+	file := r.Chain.file()
+	paths := candidates(file)
+	if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted && r.Chain.shell {
 		paths = append(paths, "/bin/sh") // the caller's shell may not be in this root
 	}
 	for _, path := range paths {
-		if r.Chain.PayloadIndex == 0 {
-			argv = []string{path}
+		if r.Chain.shell {
+			argv, file = []string{path}, path
 		}
 		err := error(unix.ENOENT)
-		if unix.Access(path, unix.F_OK) == nil || strings.Contains(argv[0], "/") {
+		if unix.Access(path, unix.F_OK) == nil || strings.Contains(file, "/") {
 			err = entry.Execve(path, argv, env)
 		}
 		switch {
@@ -166,10 +167,18 @@ func (r *Run) exec() error {
 		case errors.Is(err, unix.EACCES):
 			worst = unix.EACCES
 		default:
-			return &entry.OpError{Tool: r.tool, Label: argv[0], Errno: errnoOf(err), Exec: true}
+			return &entry.OpError{Tool: r.tool, Label: file, Errno: errnoOf(err), Exec: true}
 		}
 	}
-	return &entry.OpError{Tool: r.tool, Label: argv[0], Errno: worst, Exec: true}
+	return &entry.OpError{Tool: r.tool, Label: file, Errno: worst, Exec: true}
+}
+
+// file is the name of the file that is executed as the payload.
+func (c *Chain) file() string {
+	if c.path != "" {
+		return c.path
+	}
+	return c.Payload[0]
 }
 
 // execLast has the program end with the execution of the payload, if the words and the
@@ -223,7 +232,7 @@ func candidatesIn(path, name string) []string {
 
 // payloadError gives a failed execution of the payload its status and its hint.
 func (r *Run) payloadError(op *entry.OpError) error {
-	name := r.Chain.Payload[0]
+	name := r.Chain.file()
 	var hint string
 	status := StatusNotExecutable
 	if name == "" {

@@ -2,9 +2,6 @@
 package stages
 
 import (
-	"os"
-	"path/filepath"
-
 	"staves/lib/chain"
 	"staves/lib/stage/capdrop"
 	"staves/lib/stage/cgset"
@@ -26,11 +23,6 @@ var All = []*chain.Tool{
 	capdrop.Tool,
 }
 
-// Main runs the tool called name; with no name, the one that this process was started
-// as. It does not return.
-func Main(name string) {
-	if name == "" && len(os.Args) > 0 {
-		name = filepath.Base(os.Args[0])
-	}
-	chain.Main(All, name)
-}
+// Main runs the tool called name, in the guise that this process was started as; with no
+// name, the tool itself is the one that it was started as. It does not return.
+func Main(name string) { chain.Main(All, name) }

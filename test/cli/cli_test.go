@@ -7,7 +7,8 @@
 //
 // A script finds the commands first in its PATH. It writes stages after the first of a
 // chain as $NSRUN, $CGSET, $NETBR, $OVERLAY, $MKDEV, $PIVOT, $CAPDROP: the bare names,
-// or when unfused absolute paths. Its environment says $mode as well.
+// or when unfused absolute paths. Its environment says $mode as well, and in $COMPAT the
+// directory of the links by which the tools stand in for other programs.
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
@@ -102,6 +103,14 @@ func runMode(t *testing.T, dir, mode string) {
 		path += ":" + bin
 	}
 	path += ":" + os.Getenv("PATH") + ":/usr/local/sbin:/usr/sbin:/sbin"
+	tools := strings.SplitN(path, ":", 2)[0]
+	compat := t.TempDir()
+	if out, err := exec.Command(bin+"/compat", compat, tools+"/").CombinedOutput(); err != nil {
+		t.Fatalf("compat: %v: %s", err, out)
+	}
+	if err := os.Chmod(compat, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	params := testscript.Params{
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
@@ -110,6 +119,7 @@ func runMode(t *testing.T, dir, mode string) {
 			}
 			e.Setenv("PATH", path)
 			e.Setenv("mode", mode)
+			e.Setenv("COMPAT", compat)
 			e.Setenv("SHELL", "/bin/sh")
 			for _, tool := range testkit.Tools {
 				word := tool

@@ -71,9 +71,11 @@ func stage(dir, bin string) error {
 	if err := testkit.Build(dir+"/plain", "-s -w", "./cmd/staves"); err != nil {
 		return err
 	}
-	// It finds the commands beside it.
-	if err := testkit.CopyFile(dir+"/bin/box", filepath.Join(testkit.Root(), "scripts/box")); err != nil {
-		return err
+	// box finds the commands beside it.
+	for _, script := range []string{"box", "compat"} {
+		if err := testkit.CopyFile(dir+"/bin/"+script, filepath.Join(testkit.Root(), "scripts", script)); err != nil {
+			return err
+		}
 	}
 	exe, err := os.Executable()
 	if err != nil {
