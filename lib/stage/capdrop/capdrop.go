@@ -4,9 +4,6 @@
 package capdrop
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/spf13/pflag"
 
 	"staves/lib/caps"
@@ -43,120 +40,51 @@ them.
   capdrop --preset all --drop sys_admin,sys_module -- sh`,
 }
 
+// A stage is its parts: each with options of its own, its own errors, and its own steps.
 type stage struct {
-	keep, drop    list
-	preset        string
-	user          string
-	noNewPrivs    bool
-	allowNewPrivs bool
-	ids           *caps.IDs // what --user is in numbers, once that is known
+	sets   sets
+	user   user
+	noPriv noPriv
 }
+
+// A part is one of the things that the stage does.
+type part interface {
+	// options declares the part's options.
+	options(fs *pflag.FlagSet)
+	// check finds what is wrong with them, before anything is changed.
+	check(c *chain.Chain, link *chain.Link) error
+}
+
+func (s *stage) parts() []part { return []part{&s.sets, &s.user, &s.noPriv} }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
-	fs.Var(&s.keep, "keep", "keep the capabilities in `LIST`")
-	fs.Var(&s.drop, "drop", "drop those in `LIST`")
-	fs.StringVar(&s.preset, "preset", "docker", "begin with `NAME`: "+caps.Presets)
-	fs.StringVar(&s.user, "user", "", "become user `U[:G]`, names or numbers")
-	fs.BoolVar(&s.noNewPrivs, "no-new-privs", true, "let no later program gain privileges")
-	fs.BoolVar(&s.allowNewPrivs, "allow-new-privs", false, "let setuid programs and file capabilities work")
-}
-
-// list is a list of capabilities as an option's value; given again, it grows.
-type list struct {
-	caps.List
-	text string
-}
-
-func (l *list) String() string { return l.text }
-func (l *list) Type() string   { return "LIST" }
-
-func (l *list) Set(text string) error {
-	more, err := caps.ParseList(text)
-	if err != nil {
-		return err
+	for _, p := range s.parts() {
+		p.options(fs)
 	}
-	l.Named |= more.Named
-	l.All = l.All || more.All
-	l.text = text
-	return nil
 }
 
 // dropped tells a later capdrop that what it will hold is less than what is held now.
 const dropped chain.Fact = "privileges dropped"
 
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
-	changed := link.Flags.Changed
-	both := s.keep.Named & s.drop.Named
-	switch _, ok := caps.Preset(s.preset); {
-	case !ok:
-		return fmt.Errorf("--preset: %q is none of %s", s.preset, caps.Presets)
-	case changed("no-new-privs") && s.noNewPrivs && s.allowNewPrivs:
-		return errors.New("--no-new-privs and --allow-new-privs exclude each other")
-	case both != 0:
-		return fmt.Errorf("%s: both in --keep and in --drop", both)
-	case s.keep.All && s.drop.All:
-		return errors.New("all: both in --keep and in --drop")
+	for _, p := range s.parts() {
+		if err := p.check(c, link); err != nil {
+			return err
+		}
 	}
-	now, err := caps.Read()
-	if err != nil {
-		return err
-	}
-	if unknown := (s.keep.Named | s.drop.Named) &^ now.Supported(); unknown != 0 {
-		return fmt.Errorf("%s: this kernel's last capability is %s", unknown, caps.Name(now.Last))
-	}
-	ids, err := s.expectIDs(c, link)
-	if err != nil {
-		return err
-	}
-	if ids != nil {
+	if ids := s.user.expected(c, link); ids != nil {
 		c.SetIDs(link, int(ids.UID), int(ids.GID))
 	}
 	if !c.Made(chain.UserNS, link) && !c.Has(dropped, link) {
 		// What is held now is what the first step will see: errors come up here.
-		if _, err := s.decide(link, &now, ids); err != nil {
+		now, err := caps.Read()
+		if err != nil {
+			return err
+		}
+		if _, err := s.decide(link, &now, s.user.expected(c, link)); err != nil {
 			return err
 		}
 	}
 	c.Provide(dropped, link)
 	return nil
 }
-
-// expectIDs reads --user before any step is taken. Names are looked up now if they
-// mean the same now as later; in a root still to come, only numbers are certain.
-func (s *stage) expectIDs(c *chain.Chain, link *chain.Link) (*caps.IDs, error) {
-	if !c.Has(chain.Pivoted, link) {
-		err := s.lookUp(link)
-		return s.ids, err
-	}
-	if !link.Flags.Changed("user") {
-		return nil, nil
-	}
-	user, err := caps.ParseUser(s.user)
-	if err != nil {
-		return nil, s.userError(err)
-	}
-	uid, ok := user.Number()
-	if !ok {
-		uid = caps.Overflow // somebody
-	}
-	return &caps.IDs{UID: uid, GID: uid}, nil
-}
-
-// lookUp finds what --user is in numbers, in the root that the process is in now.
-func (s *stage) lookUp(link *chain.Link) error {
-	if s.ids != nil || !link.Flags.Changed("user") {
-		return nil
-	}
-	user, err := caps.ParseUser(s.user)
-	if err != nil {
-		return s.userError(err)
-	}
-	ids, err := caps.Files.IDs(user)
-	if err != nil {
-		return fmt.Errorf("--user: %w", err)
-	}
-	s.ids = &ids
-	return nil
-}
-
-func (s *stage) userError(err error) error { return fmt.Errorf("--user %q: %w", s.user, err) }

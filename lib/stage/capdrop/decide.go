@@ -11,21 +11,6 @@ import (
 	"staves/lib/diag"
 )
 
-// asked is the set that the options describe, held or not. A capability's own name
-// counts for more than a word for many.
-func (s *stage) asked(link *chain.Link) caps.Set {
-	set, _ := caps.Preset(s.preset) // Check has seen the error
-	switch {
-	case s.drop.All:
-		set = 0
-	case s.keep.All:
-		set = caps.All
-	case link.Flags.Changed("keep") && !link.Flags.Changed("preset"):
-		set = 0
-	}
-	return set&^s.drop.Named | s.keep.Named
-}
-
 // decide says what the thread's state is to become, and finds out whether the kernel
 // will have it so, from the state now and the ids that the thread is to have.
 //
@@ -34,13 +19,13 @@ func (s *stage) asked(link *chain.Link) caps.Set {
 // the next execve; what is kept there must be named, or 'capdrop --user 1000' would
 // hand Docker's dac_override and setuid to an ordinary user, for good.
 func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.State, error) {
-	asked, held := s.asked(link), now.Held()
-	if missing := s.keep.Named &^ held; missing != 0 {
+	asked, held := s.sets.asked(link), now.Held()
+	if missing := s.sets.keep.Named &^ held; missing != 0 {
 		return nil, notHeld(missing, now)
 	}
 	want := *now
 	want.Bounding = asked & now.Bounding
-	want.NoNewPrivs = now.NoNewPrivs || s.noNewPrivs && !s.allowNewPrivs
+	want.NoNewPrivs = now.NoNewPrivs || s.noPriv.on()
 	if ids != nil {
 		want.UID = [3]uint32{ids.UID, ids.UID, ids.UID}
 		want.GID = [3]uint32{ids.GID, ids.GID, ids.GID}
@@ -52,8 +37,8 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	keep := asked & held
 	want.Inheritable, want.Ambient = 0, 0
 	if want.UID[1] != 0 || now.NoRoot {
-		if !s.keep.All {
-			keep &= s.keep.Named
+		if !s.sets.keep.All {
+			keep &= s.sets.keep.Named
 		}
 		want.Inheritable, want.Ambient = keep, keep
 	}

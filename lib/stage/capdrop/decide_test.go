@@ -77,8 +77,8 @@ func TestDecide(t *testing.T) {
 		t.Run(tt.words, func(t *testing.T) {
 			s, link := newStage(t, strings.Fields(tt.words)...)
 			var ids *caps.IDs
-			if s.user != "" {
-				u, err := caps.ParseUser(s.user)
+			if s.user.text != "" {
+				u, err := caps.ParseUser(s.user.text)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -118,7 +118,7 @@ func TestDescribe(t *testing.T) {
 		"--drop all --keep chown":     "cap_chown",
 	} {
 		s, link := newStage(t, strings.Fields(words)...)
-		if got := s.describe(link); got != want {
+		if got := s.sets.describe(link); got != want {
 			t.Errorf("%s: %q, want %q", words, got, want)
 		}
 	}

@@ -1,0 +1,61 @@
+package capdrop
+
+import (
+	"staves/lib/caps"
+	"staves/lib/chain"
+	"staves/lib/entry"
+)
+
+// A plan is the way from the state that the steps begin from to the one that is wanted.
+//
+// What is held now decides what can be kept. Mostly it is known before the chain begins;
+// where it is not, a step of Go looks it up when its time comes.
+type plan struct {
+	stage *stage
+	chain *chain.Chain
+	link  *chain.Link
+
+	now  caps.State
+	want *caps.State // nil until look
+}
+
+// look fills in now and want.
+func (p *plan) look() (err error) {
+	if p.want != nil {
+		return nil
+	}
+	if p.now, err = caps.Read(); err != nil {
+		return err
+	}
+	if p.foreseen() && p.chain.Made(chain.UserNS, p.link) && !p.chain.Past(chain.UserNS, p.link) {
+		p.now = p.now.Foresee()
+	}
+	p.want, err = p.stage.decide(p.link, &p.now, p.stage.user.ids)
+	return err
+}
+
+// foreseen tells whether the state that the steps begin from is known before the chain
+// begins. It is not after another change of privileges, nor where a name must be looked
+// up in a root to come, nor where ids change in a user namespace.
+func (p *plan) foreseen() bool {
+	c, link := p.chain, p.link
+	switch {
+	case c.Has(dropped, link):
+		return false
+	case link.Flags.Changed("user"):
+		return !c.Has(chain.Pivoted, link) && !c.InUserNS(link)
+	case c.Made(chain.UserNS, link):
+		return c.Has(chain.MappedRoot, link)
+	}
+	return true
+}
+
+// step is a step of system calls; when write is called, now and want are known.
+func (p *plan) step(call, why, man string, write func(b *entry.Builder) error) chain.Step {
+	return chain.Step{Call: call, Why: why, Man: man, Write: func(b *entry.Builder) error {
+		if err := p.look(); err != nil {
+			return err
+		}
+		return write(b)
+	}}
+}
