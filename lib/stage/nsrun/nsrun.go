@@ -4,10 +4,6 @@
 package nsrun
 
 import (
-	"errors"
-	"fmt"
-	"path/filepath"
-
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -31,197 +27,110 @@ and ends as NEXT ends. In a pid namespace process 1 is an init, unless NEXT is o
   nsrun -Urmp --mount-proc ps     as an ordinary user`,
 }
 
+// A stage is its parts: each with options of its own, its own errors, and its own steps.
 type stage struct {
-	kinds       [8]bool // one for each of ns.Kinds
-	fork        bool
-	mapRoot     bool
-	mountProc   string
-	propagation string
-	hostname    string
-	init        bool
-	noInit      bool
-	killChild   string
-	lo          string
+	kinds     kinds
+	maps      maps
+	supervise supervise
+	inside    inside
+}
+
+// A part is one of the things that the stage does.
+type part interface {
+	// options declares the part's options.
+	options(fs *pflag.FlagSet)
+	// check finds what is wrong with them, before anything is changed.
+	check(p *plan) error
+}
+
+func (s *stage) parts() []part { return []part{&s.kinds, &s.maps, &s.supervise, &s.inside} }
+
+// A plan is what a stage's options come to, in its place in a chain.
+type plan struct {
+	*stage
+	chain *chain.Chain
+	link  *chain.Link
+	bare  bool    // no options at all
+	flags uintptr // the namespaces to make
+
+	steps    []chain.Step
+	nextLife bool // they must be taken before the Go runtime starts
+}
+
+func (s *stage) plan(c *chain.Chain, link *chain.Link) *plan {
+	p := &plan{stage: s, chain: c, link: link, bare: link.Bare()}
+	p.flags = s.kinds.flags(p) | s.maps.flags(p) | s.inside.flags()
+	p.nextLife = s.supervise.forks(p) || p.makes(unix.CLONE_NEWUSER)
+	return p
+}
+
+// makes tells whether a namespace of a kind is made.
+func (p *plan) makes(flag uintptr) bool { return p.flags&flag != 0 }
+
+// given tells whether an option was given.
+func (p *plan) given(option string) bool { return p.link.Flags.Changed(option) }
+
+// raw adds a step of system calls.
+func (p *plan) raw(call, why, man string, write func(b *entry.Builder)) {
+	s := chain.Raw(call, why, man, write)
+	s.NextLife = p.nextLife
+	p.steps = append(p.steps, s)
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
-	for i, k := range ns.Kinds {
-		fs.BoolVarP(&s.kinds[i], k.Long, k.Short, false, k.Usage)
+	for _, p := range s.parts() {
+		p.options(fs)
 	}
-	fs.BoolVarP(&s.fork, "fork", "f", false, "fork; a waiter stays outside the namespaces")
-	fs.BoolVarP(&s.mapRoot, "map-root-user", "r", false, "map root in the user namespace to the present user; implies --user")
-	fs.StringVar(&s.mountProc, "mount-proc", "", "mount a proc of the new pid namespace on `DIR`; implies --mount")
-	fs.Lookup("mount-proc").NoOptDefVal = "/proc"
-	fs.StringVar(&s.propagation, "propagation", "private", "of mounts to and from the new mount namespace: `private|slave|shared|unchanged`")
-	fs.StringVar(&s.hostname, "hostname", "", "set the host name to `NAME`; implies --uts")
-	fs.BoolVar(&s.init, "init", false, "leave an init as process 1 of the pid namespace (the default)")
-	fs.BoolVar(&s.noInit, "no-init", false, "let NEXT be process 1")
-	fs.StringVar(&s.killChild, "kill-child", "", "send the child `SIGNAL` when the waiter dies; implies --fork")
-	fs.Lookup("kill-child").NoOptDefVal = "KILL"
-	fs.StringVar(&s.lo, "lo", "up", "leave lo `up|down` in the new network namespace")
 }
 
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
-	changed := link.Flags.Changed
-	flags := s.flags(c, link)
-	switch {
-	case s.init && s.noInit:
-		return errors.New("--init and --no-init exclude each other")
-	case (s.init || s.noInit) && flags&unix.CLONE_NEWPID == 0:
-		return errors.New("--init and --no-init are about a new pid namespace: add --pid")
-	case changed("propagation") && flags&unix.CLONE_NEWNS == 0:
-		return errors.New("--propagation is about a new mount namespace: add --mount")
-	case changed("lo") && flags&unix.CLONE_NEWNET == 0:
-		return errors.New("--lo is about a new network namespace: add --net")
-	case s.lo != "up" && s.lo != "down":
-		return fmt.Errorf("--lo is up or down, not %q", s.lo)
-	case changed("hostname") && (s.hostname == "" || len(s.hostname) > 64):
-		return errors.New("--hostname: a host name has 1 to 64 bytes")
-	case changed("mount-proc") && s.mountProc == "":
-		return errors.New("--mount-proc: the directory's name is empty")
+	p := s.plan(c, link)
+	for _, part := range s.parts() {
+		if err := part.check(p); err != nil {
+			return err
+		}
 	}
-	switch ns.Propagation(s.propagation) {
-	case ns.Private, ns.Slave, ns.Shared, ns.Unchanged:
-	default:
-		return fmt.Errorf("--propagation: %q is none of private, slave, shared, unchanged", s.propagation)
-	}
-	if _, err := s.deathSignal(link); err != nil {
-		return err
-	}
-	// Where its mounts appear outside, a later stage that mounts for itself makes another.
-	p := ns.Propagation(s.propagation)
-	apart := flags&unix.CLONE_NEWNS != 0 && (p == ns.Private || p == ns.Slave)
 	for flag, fact := range map[uintptr]chain.Fact{
 		unix.CLONE_NEWUSER: chain.UserNS, unix.CLONE_NEWPID: chain.PidNS, unix.CLONE_NEWNET: chain.NetNS,
 	} {
-		if flags&flag != 0 {
+		if p.makes(flag) {
 			c.Provide(fact, link)
 		}
 	}
-	if s.maps(c, link) {
+	if s.maps.root(p) {
 		c.Provide(chain.MappedRoot, link)
 	}
-	if apart {
+	if p.makes(unix.CLONE_NEWNS) && s.inside.apart() {
 		c.Provide(chain.MountNS, link)
 		c.State.Mnt = true
 	}
 	return nil
 }
 
-// flags are the namespaces to make.
-func (s *stage) flags(c *chain.Chain, link *chain.Link) uintptr {
-	var f uintptr
-	for i, k := range ns.Kinds {
-		if s.kinds[i] {
-			f |= k.Flag
-		}
-	}
-	if link.Bare() {
-		f = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP
-		if !c.Has(chain.NetNS, link) {
-			f |= unix.CLONE_NEWNET
-		}
-	}
-	if s.maps(c, link) {
-		f |= unix.CLONE_NEWUSER
-	}
-	if s.mountProc != "" {
-		f |= unix.CLONE_NEWNS
-	}
-	if s.hostname != "" {
-		f |= unix.CLONE_NEWUTS
-	}
-	return f
-}
-
-// maps tells whether root is mapped: if so asked, or if an ordinary user asked for nothing.
-func (s *stage) maps(c *chain.Chain, link *chain.Link) bool {
-	return s.mapRoot || link.Bare() && c.Euid(link) != 0
-}
-
-func (s *stage) deathSignal(link *chain.Link) (unix.Signal, error) {
-	if link.Bare() {
-		return unix.SIGKILL, nil
-	}
-	if s.killChild == "" {
-		return 0, nil
-	}
-	return chain.Signal(s.killChild)
-}
-
+// Steps: the fork or the unshare, the maps without which no id inside means anything,
+// then what is done inside.
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
-	flags := s.flags(c, link)
-	deathsig, _ := s.deathSignal(link) // Check has seen the error
-	pid := flags&unix.CLONE_NEWPID != 0
-	init := pid && !s.noInit && (s.init || !isInit(c.Payload))
-	fork := pid || s.fork || deathsig != 0
-	nextLife := fork || flags&unix.CLONE_NEWUSER != 0
-	var steps []chain.Step
-	raw := func(call, why, man string, write func(b *entry.Builder)) {
-		s := chain.Raw(call, why, man, write)
-		s.NextLife = nextLife
-		steps = append(steps, s)
-	}
-	mapRoot := func() {
-		if s.maps(c, link) {
-			raw("write /proc/self/uid_map", "without a map no id inside means anything outside", "user_namespaces(7)", func(b *entry.Builder) {
-				ns.MapRoot(b, c.Euid(link), c.Egid(link))
-			})
-		}
-	}
-
-	if fork {
-		// The cgroup namespace takes the group that the process is in as its root, so it
-		// comes after the fork, where cgset's step puts the child into its group; and
-		// clone(2) has no bit for the time namespace.
-		late := flags & (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
-		early := flags &^ late
-		call := "clone(" + ns.Names(early) + ")"
-		raw(call, "the child starts in the new namespaces, the parent waits outside", "clone(2)", func(b *entry.Builder) {
-			b.Fork(call, entry.Fork{Flags: early, Deathsig: deathsig, InitFollows: init})
-		})
-		mapRoot()
-		if late != 0 {
-			raw("unshare("+ns.Names(late)+")", "its root is the group that the process is in now", "cgroup_namespaces(7)", func(b *entry.Builder) {
-				ns.Unshare(b, late)
-			})
-		}
-	} else if flags != 0 {
-		raw("unshare("+ns.Names(flags)+")", "this process moves into the new namespaces", "unshare(2)", func(b *entry.Builder) {
-			ns.Unshare(b, flags)
-		})
-		mapRoot()
-	}
-	if init {
-		raw("fork", "process 1 must reap orphans, and ignores signals it has no handler for", "pid_namespaces(7)", func(b *entry.Builder) {
-			b.Init("fork from init")
+	p := s.plan(c, link)
+	// The cgroup namespace takes the group that the process is in as its root, so it
+	// comes after the fork, where cgset's step puts the child into its group; and
+	// clone(2) has no bit for the time namespace.
+	var late uintptr
+	switch {
+	case s.supervise.forks(p):
+		late = p.flags & (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
+		s.supervise.fork(p, p.flags&^late)
+	case p.flags != 0:
+		p.raw("unshare("+ns.Names(p.flags)+")", "this process moves into the new namespaces", "unshare(2)", func(b *entry.Builder) {
+			ns.Unshare(b, p.flags)
 		})
 	}
-	if flags&unix.CLONE_NEWNS != 0 {
-		raw("mount(MS_REC|MS_PRIVATE) on /", "mounts made here must not appear outside", "mount_namespaces(7)", func(b *entry.Builder) {
-			ns.SetPropagation(b, ns.Propagation(s.propagation))
+	s.maps.write(p)
+	if late != 0 {
+		p.raw("unshare("+ns.Names(late)+")", "its root is the group that the process is in now", "cgroup_namespaces(7)", func(b *entry.Builder) {
+			ns.Unshare(b, late)
 		})
 	}
-	if s.hostname != "" {
-		raw("sethostname", "the uts namespace has its own host name", "sethostname(2)", func(b *entry.Builder) { ns.SetHostname(b, s.hostname) })
-	}
-	if flags&unix.CLONE_NEWNET != 0 && s.lo == "up" {
-		raw("bring up lo", "a new network namespace has lo, but down", "netdevice(7)", ns.LoopbackUp)
-	}
-	if s.mountProc != "" {
-		raw("mount proc", "/proc shows the pid namespace that it was mounted in", "proc(5)", func(b *entry.Builder) { ns.MountProc(b, s.mountProc) })
-	}
-	return steps
-}
-
-// isInit tells whether a payload is a program that knows how to be process 1.
-func isInit(payload []string) bool {
-	if payload == nil {
-		return false
-	}
-	switch filepath.Base(payload[0]) {
-	case "init", "systemd", "tini", "tini-static", "dumb-init", "catatonit", "s6-svscan", "runit", "openrc-init":
-		return true
-	}
-	return false
+	s.supervise.leaveInit(p)
+	s.inside.settle(p)
+	return p.steps
 }
