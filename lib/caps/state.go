@@ -84,6 +84,20 @@ func (s *State) readIDs() error {
 	return nil
 }
 
+// Last is the kernel's last capability.
+func Last() int {
+	low, high := 0, 64 // the first has always been there
+	for high-low > 1 {
+		middle := (low + high) / 2
+		if _, errno := getPrctl(unix.PR_CAPBSET_READ, uintptr(middle), 0); errno == 0 {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
 // Supported is the set of the capabilities that the kernel knows.
 func (s *State) Supported() Set { return All >> (63 - s.Last) }
 
