@@ -52,7 +52,7 @@ func NoNewPrivs(b *entry.Builder) {
 	prctl(b, "set no_new_privs", unix.PR_SET_NO_NEW_PRIVS, 1, 0)
 }
 
-// Verify reads the five sets and no_new_privs back, and fails with EPERM if one of them
+// Verify reads the five sets, the securebits and no_new_privs back, and fails with EPERM if one of them
 // is not what want says.
 func Verify(b *entry.Builder, want *State) {
 	const what = "read back: "
@@ -69,6 +69,7 @@ func Verify(b *entry.Builder, want *State) {
 	// The kernel has no other ambient ones than those that are permitted and inheritable.
 	b.CheckEachBit(what+"{} in the ambient set", uint64(want.Permitted&want.Inheritable), uint64(want.Ambient),
 		unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, entry.Bit, 0, 0)
+	b.Want(what+"the securebits are not "+want.Securebits.String(), uintptr(want.Securebits), unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
 	nnp := uintptr(0)
 	if want.NoNewPrivs {
 		nnp = 1

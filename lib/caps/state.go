@@ -2,7 +2,6 @@ package caps
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"unsafe"
 
@@ -14,8 +13,7 @@ type State struct {
 	Permitted, Effective, Inheritable, Bounding, Ambient Set
 
 	NoNewPrivs bool
-	// NoRoot is SECBIT_NOROOT: user 0 gains nothing by being user 0.
-	NoRoot bool
+	Securebits Securebits
 	// Last is the kernel's last capability.
 	Last int
 
@@ -27,13 +25,11 @@ type State struct {
 // may not be there.
 func Read() (State, error) {
 	var s State
-	var data [2]unix.CapUserData
-	if err := capCall(unix.SYS_CAPGET, &data); err != nil {
-		return s, fmt.Errorf("capget: %w", err)
+	sets, err := Of(0)
+	if err != nil {
+		return s, err
 	}
-	s.Permitted = join(data[0].Permitted, data[1].Permitted)
-	s.Effective = join(data[0].Effective, data[1].Effective)
-	s.Inheritable = join(data[0].Inheritable, data[1].Inheritable)
+	s.Permitted, s.Effective, s.Inheritable = sets.Permitted, sets.Effective, sets.Inheritable
 	s.Last = -1
 	for n := range 64 {
 		in, err := getPrctl(unix.PR_CAPBSET_READ, uintptr(n), 0)
@@ -53,15 +49,15 @@ func Read() (State, error) {
 		}
 		s.Ambient |= Set(in) << n
 	}
-	nnp, err := getPrctl(unix.PR_GET_NO_NEW_PRIVS, 0, 0)
-	if err != 0 {
-		return s, fmt.Errorf("read no_new_privs: %w", err)
+	nnp, errno := getPrctl(unix.PR_GET_NO_NEW_PRIVS, 0, 0)
+	if errno != 0 {
+		return s, fmt.Errorf("read no_new_privs: %w", errno)
 	}
-	bits, err := getPrctl(unix.PR_GET_SECUREBITS, 0, 0)
-	if err != 0 {
-		return s, fmt.Errorf("read securebits: %w", err)
+	bits, errno := getPrctl(unix.PR_GET_SECUREBITS, 0, 0)
+	if errno != 0 {
+		return s, fmt.Errorf("read securebits: %w", errno)
 	}
-	s.NoNewPrivs, s.NoRoot = nnp != 0, bits&1 != 0
+	s.NoNewPrivs, s.Securebits = nnp != 0, Securebits(bits)
 	return s, s.readIDs()
 }
 
@@ -115,15 +111,13 @@ func (s *State) Foresee() State {
 
 func join(low, high uint32) Set { return Set(high)<<32 | Set(low) }
 
-// capCall makes capget(2) or capset(2), version 3: two words for each set.
-func capCall(nr uintptr, data *[2]unix.CapUserData) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	_, _, errno := unix.RawSyscall(nr, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(data)), 0)
-	runtime.KeepAlive(data)
-	if errno != 0 {
-		return errno
+// joinSets reads the sets as capget(2) gives them in version 3: two words for each.
+func joinSets(data *[2]unix.CapUserData) Sets {
+	return Sets{
+		Permitted:   join(data[0].Permitted, data[1].Permitted),
+		Effective:   join(data[0].Effective, data[1].Effective),
+		Inheritable: join(data[0].Inheritable, data[1].Inheritable),
 	}
-	return nil
 }
 
 // getPrctl makes prctl(2) now, with the unused arguments 0, as the kernel insists.
@@ -147,6 +141,9 @@ func (s *State) Differs(want *State) string {
 	}
 	if s.NoNewPrivs != want.NoNewPrivs {
 		diffs = append(diffs, fmt.Sprintf("no_new_privs is %v", s.NoNewPrivs))
+	}
+	if s.Securebits != want.Securebits {
+		diffs = append(diffs, fmt.Sprintf("the securebits are %s, not %s", s.Securebits, want.Securebits))
 	}
 	if s.UID != want.UID {
 		diffs = append(diffs, fmt.Sprintf("the user ids are %d, not %d", s.UID, want.UID))

@@ -36,7 +36,7 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	}
 	keep := asked & held
 	want.Inheritable, want.Ambient = 0, 0
-	if want.UID[1] != 0 || now.NoRoot {
+	if want.UID[1] != 0 || now.Securebits&caps.NoRoot != 0 {
 		if !s.sets.keep.All {
 			keep &= s.sets.keep.Named
 		}

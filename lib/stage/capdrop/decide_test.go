@@ -28,7 +28,7 @@ func TestDecide(t *testing.T) {
 	poor := caps.State{Permitted: 0x1ff, Effective: 0x1ff, Bounding: full, Last: 40} // chown to setpcap
 	user := caps.State{Bounding: full, Last: 40, UID: [3]uint32{1000, 1000, 1000}, GID: [3]uint32{1000, 1000, 1000}}
 	noroot := root
-	noroot.NoRoot = true
+	noroot.Securebits = caps.NoRoot
 	docker := caps.Docker
 
 	for _, tt := range []struct {
