@@ -104,6 +104,11 @@ type Step struct {
 	// disturb a running runtime.
 	NextLife bool
 
+	// Final tells that nothing but the payload's execution may come after the calls in this
+	// process: they may forbid whatever else a Go program does. Where it is the last of
+	// the chain, the two are done in one go.
+	Final bool
+
 	// Do takes the step, in Go.
 	Do func(r *Run) error
 	// Outside tells, of a step with Write, that it concerns this process's place outside

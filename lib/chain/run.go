@@ -90,40 +90,69 @@ func (r *Run) life() error {
 		return r.resume.Err
 	}
 	end := r.extent()
+	final := r.final(end)
 	var program entry.Builder
-	for ; r.State.Done < end; r.State.Done++ {
-		s := r.steps[r.State.Done]
-		r.tool = s.link.As
-		program.Tool = r.tool
-		if s.Do != nil {
-			if err := s.Do(r); err != nil {
-				return err
-			}
-		} else {
-			atOnce := program.Empty() && !s.NextLife
-			if err := s.Write(&program); err != nil {
-				return err
-			}
-			if atOnce {
-				if err := program.Run(); err != nil {
-					return err
-				}
-			}
+	for ; r.State.Done < final; r.State.Done++ {
+		s := &r.steps[r.State.Done]
+		atOnce := program.Empty() && s.Do == nil && !s.NextLife
+		if err := r.take(&program); err != nil {
+			return err
 		}
-		if s.Left != nil {
-			s.Left(r.State)
+		if atOnce {
+			if err := program.Run(); err != nil {
+				return err
+			}
 		}
 	}
-	if program.Empty() && end < len(r.steps) {
+	inPlace, asItStands := program.Empty(), end == len(r.steps) && r.asItStands()
+	switch {
+	case inPlace && end < len(r.steps):
 		return r.life() // the calls that were to wait for the next life turned out to be none
+	case !inPlace && !asItStands:
+		return program.Start(r.Chain.encode())
+	case !inPlace && final < end:
+		program.Look(r.Chain.Payload[0], candidates(r.Chain.Payload[0]))
 	}
-	if program.Empty() {
-		return r.exec()
+	for ; r.State.Done < end; r.State.Done++ {
+		if err := r.take(&program); err != nil {
+			return err
+		}
 	}
-	if end == len(r.steps) {
-		r.execLast(&program)
+	if inPlace {
+		return r.exec(&program)
 	}
+	name := r.Chain.Payload[0]
+	program.Exec(name, candidates(name), r.Chain.PayloadIndex, !strings.Contains(name, "/"))
 	return program.Start(r.Chain.encode())
+}
+
+// final returns where, of the steps up to end, those begin that are taken together with
+// the payload's execution.
+func (r *Run) final(end int) int {
+	if end < len(r.steps) {
+		return end
+	}
+	for end > r.State.Done && r.steps[end-1].Final {
+		end--
+	}
+	return end
+}
+
+// take takes a step of Go, or writes one of system calls into the program.
+func (r *Run) take(program *entry.Builder) error {
+	s := &r.steps[r.State.Done]
+	r.tool = s.link.As
+	program.Tool = r.tool
+	var err error
+	if s.Do != nil {
+		err = s.Do(r)
+	} else {
+		err = s.Write(program)
+	}
+	if err == nil && s.Left != nil {
+		s.Left(r.State)
+	}
+	return err
 }
 
 // extent returns the first step that this life cannot take.
@@ -141,11 +170,11 @@ func (r *Run) extent() int {
 	return len(r.steps)
 }
 
-// exec executes the payload. It returns nil where there is none.
-func (r *Run) exec() error {
+// exec carries a program out and executes the payload. It returns nil where there is none.
+func (r *Run) exec(program *entry.Builder) error {
 	argv := r.Chain.Payload
 	if argv == nil {
-		return nil
+		return program.Run()
 	}
 	env := r.State.env(r.stageByPath())
 	worst := unix.ENOENT
@@ -158,11 +187,17 @@ func (r *Run) exec() error {
 		if r.Chain.shell {
 			argv, file = []string{path}, path
 		}
-		err := error(unix.ENOENT)
-		if unix.Access(path, unix.F_OK) == nil || strings.Contains(file, "/") {
-			err = entry.Execve(path, argv, env)
-		}
+		err := unix.Access(path, unix.F_OK)
 		switch {
+		case err == nil, strings.Contains(file, "/") && program.Empty():
+			err = program.Execve(path, argv, env)
+		case !strings.Contains(file, "/"):
+			err = unix.ENOENT
+		}
+		var op *entry.OpError
+		switch {
+		case errors.As(err, &op):
+			return err
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		case errors.Is(err, unix.EACCES):
 			worst = unix.EACCES
@@ -181,13 +216,10 @@ func (c *Chain) file() string {
 	return c.Payload[0]
 }
 
-// execLast has the program end with the execution of the payload, if the words and the
-// environment of this process are the payload's as they stand.
-func (r *Run) execLast(program *entry.Builder) {
-	if r.Chain.PayloadIndex != 0 && slices.Equal(r.State.env(r.stageByPath()), entry.Environ()) {
-		name := r.Chain.Payload[0]
-		program.Exec(name, candidates(name), r.Chain.PayloadIndex, !strings.Contains(name, "/"))
-	}
+// asItStands tells whether the words and the environment of this process are the payload's
+// as they stand, so that a program can end with its execution.
+func (r *Run) asItStands() bool {
+	return r.Chain.PayloadIndex != 0 && slices.Equal(r.State.env(r.stageByPath()), entry.Environ())
 }
 
 // stageByPath tells whether the payload is a stage, executed by its path.

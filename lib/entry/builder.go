@@ -71,7 +71,7 @@ type Field struct {
 type Load struct{ Field }
 
 // Struct is a structure, without pointers in it, as an argument: a copy that the kernel
-// must only read.
+// must only read. For one with pointers see [Builder.Store].
 func Struct[T any](p *T) []byte {
 	return slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p)))
 }
@@ -201,6 +201,14 @@ func (b *Builder) Check(what string, x, y any, mask uintptr, fail unix.Errno) {
 	op.args[2], op.allow = uint64(mask), uint16(fail)
 }
 
+// Store puts a word into a field, for a call that reads a structure with what is not known
+// before, or with a pointer: v is a Reg, a number, or a string or []byte to point to.
+func (b *Builder) Store(f Field, v any) {
+	op := b.op(kindStore, b.what)
+	b.arg(op, 0, f)
+	b.arg(op, 1, v)
+}
+
 // IfDiffer compares two words, each a Field, a Reg or a number; then is written for
 // their being different.
 func (b *Builder) IfDiffer(what string, x, y any, then func()) {
@@ -312,8 +320,15 @@ func (b *Builder) Exec(what string, paths []string, index int, search bool) {
 	op := b.op(kindExec, what)
 	op.args[0], op.args[1] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(index)
 	if search {
-		op.flag = 1
+		op.flag = execSearch
 	}
+}
+
+// Look fails as [Builder.Exec] with these paths would where there is no file at any.
+// After operations that forbid much, an Exec that fails may have nobody left to tell of it.
+func (b *Builder) Look(what string, paths []string) {
+	op := b.op(kindExec, what)
+	op.args[0], op.flag = b.room(strings.Join(paths, "\x00")+"\x00"), execLook
 }
 
 // arg encodes argument i of an operation.

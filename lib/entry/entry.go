@@ -30,6 +30,7 @@ package entry
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -153,6 +154,49 @@ func Execve(path string, argv, env []string) error {
 		unpin()
 	}
 	return syscall.Exec(path, argv, env)
+}
+
+// Execve carries the program out and executes path, as [Execve] does, with nothing in
+// between: what the program takes away, as a filter of system calls does, is not needed
+// any more. A failed operation is an *OpError, a failed execution the bare errno; the
+// builder is empty then, and this thread may be past much help.
+func (b *Builder) Execve(path string, argv, env []string) error {
+	if b.Empty() {
+		return Execve(path, argv, env)
+	}
+	pieces, err := b.encodeHere()
+	if err != nil {
+		return err
+	}
+	file, err := syscall.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	argvp, err := syscall.SlicePtrFromStrings(argv)
+	if err != nil {
+		return err
+	}
+	envp, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return err
+	}
+	all := slices.Concat(pieces...)
+	*b = Builder{}
+	_ = syscall.Exec("", argv, env) // fails, and puts the limit on open files back
+	if rec.ran {
+		restoreSignals()
+		unpin()
+	}
+	// The runtime interrupts threads by SIGURG, and a handler's return is a system call
+	// that may be forbidden by then. The default is that nothing happens.
+	var act sigaction
+	sys(unix.SYS_RT_SIGACTION, uintptr(unix.SIGURG), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+	base := unsafe.Pointer(&all[0])
+	failed, errno, r := runExec(base, unsafe.Pointer(file), unsafe.Pointer(&argvp[0]), unsafe.Pointer(&envp[0]))
+	if errno != 0 {
+		return opError(base, failed, errno)
+	}
+	return unix.Errno(-r)
 }
 
 // restoreSignals puts the caller's ignored signals and mask in force for the calling

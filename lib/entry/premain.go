@@ -241,18 +241,32 @@ func run(base unsafe.Pointer) (failed, errno uint64) {
 				r = -uintptr(op.allow)
 				i += uint64(op.onErr)
 			}
+		case kindStore:
+			*(*uintptr)(at(base, *argAt(op, 0))) = arg(base, op, 1)
 		case kindFork:
 			r = fork(base, op)
 		case kindInit:
 			r = forkInit()
 		case kindExec:
-			r = execList(at(base, uintptr(op.args[0])), uintptr(op.args[1]), op.flag != 0)
+			r = execList(at(base, uintptr(op.args[0])), uintptr(op.args[1]), op.flag)
 		}
 		if isErr(r) {
 			return i, uint64(-r)
 		}
 	}
 	return end, 0
+}
+
+// runExec is run, and an execve(2) right behind it.
+//
+//go:nosplit
+//go:norace
+func runExec(base, path, argv, env unsafe.Pointer) (failed, errno uint64, r uintptr) {
+	failed, errno = run(base)
+	if errno == 0 {
+		r = sys(unix.SYS_EXECVE, uintptr(path), uintptr(argv), uintptr(env), 0, 0, 0)
+	}
+	return failed, errno, r
 }
 
 //go:nosplit
@@ -344,16 +358,21 @@ func arg(base unsafe.Pointer, op *operation, n uintptr) uintptr {
 //
 //go:nosplit
 //go:norace
-func execList(list unsafe.Pointer, index uintptr, search bool) uintptr {
+func execList(list unsafe.Pointer, index uintptr, flags uint16) uintptr {
 	argv := uintptr(unsafe.Add(stack0, 8*(1+index)))
 	env := uintptr(unsafe.Add(envp(), 8*rec.strings))
 	worst := failure(uintptr(unix.ENOENT))
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
-		r := sys(unix.SYS_EXECVE, uintptr(p), argv, env, 0, 0, 0)
+		var r uintptr
+		if flags&execLook != 0 {
+			r = sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)
+		} else {
+			r = sys(unix.SYS_EXECVE, uintptr(p), argv, env, 0, 0, 0)
+		}
 		switch r {
 		case failure(uintptr(unix.ENOENT)), failure(uintptr(unix.ENOTDIR)):
 		case failure(uintptr(unix.EACCES)):
-			if !search || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
+			if flags&execSearch == 0 || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
 				worst = r
 			}
 		default:

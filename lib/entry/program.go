@@ -40,7 +40,7 @@ type operation struct {
 	allow uint16 // errno that is no failure; of a check, the errno that it fails with
 	onOK  uint16 // operations to skip: after success, after an allowed error
 	onErr uint16
-	flag  uint16 // of a fork: an init will follow; of bits: results are checked; of an exec: search
+	flag  uint16 // of a fork: an init will follow; of bits: results are checked; of an exec: see execSearch
 	label uint32 // offsets of the texts that name the operation and its tool in an error
 	tool  uint32
 	want  uint64 // the only result that is right, plus 1; 0 for any
@@ -53,6 +53,7 @@ type operation struct {
 //	       cleaner's environment, where in it the status goes; want: the cleaner's file
 //	exec   args: list of paths, index of the payload's first word
 //	check  args: two operands, mask
+//	store  args: where, what
 //	bits   want: the mask; args[5]: what each call must return, if checked
 const (
 	forkFlags = iota
@@ -65,6 +66,12 @@ const (
 	bitsResult = 5
 )
 
+// The flags of an exec.
+const (
+	execSearch = 1 << iota // the paths come from PATH
+	execLook               // only look whether there is a file
+)
+
 const (
 	kindCall = iota + 1
 	kindFork
@@ -73,6 +80,7 @@ const (
 	kindJump
 	kindCheck
 	kindBits
+	kindStore
 )
 
 // encode puts the program together, in pieces that belong one behind the other: what
@@ -174,13 +182,7 @@ func (e *OpError) Unwrap() error { return e.Errno }
 // Run carries the program out in this process, now, on this thread, and empties the
 // builder; the program may hold no Fork, Init or Exec. A failed operation is an *OpError.
 func (b *Builder) Run() error {
-	for i := range b.ops {
-		switch b.ops[i].kind {
-		case kindFork, kindInit, kindExec:
-			return fmt.Errorf("a program that forks or executes wants Start: %w", unix.EINVAL)
-		}
-	}
-	pieces, err := b.encode("")
+	pieces, err := b.encodeHere()
 	if err != nil {
 		return err
 	}
@@ -192,6 +194,17 @@ func (b *Builder) Run() error {
 	}
 	runtime.KeepAlive(all)
 	return err
+}
+
+// encodeHere is encode for a program that is carried out in this process as it is.
+func (b *Builder) encodeHere() ([][]uint64, error) {
+	for i := range b.ops {
+		switch b.ops[i].kind {
+		case kindFork, kindInit, kindExec:
+			return nil, fmt.Errorf("a program that forks or executes wants Start: %w", unix.EINVAL)
+		}
+	}
+	return b.encode("")
 }
 
 // Value returns the result that the program last run in this process kept in r.

@@ -107,6 +107,31 @@ func TestRunIfDiffer(t *testing.T) {
 	}
 }
 
+// A structure is filled with pointers, numbers and results of earlier calls.
+func TestRunStore(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	iov, poll := &Buffer{Size: 32}, &Buffer{Size: 8} // two of struct iovec, struct pollfd
+	var b Builder
+	fd := b.Get("open", unix.SYS_OPENAT, unix.AT_FDCWD, file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	b.Store(Field{Buffer: iov}, "a string, ")
+	b.Store(Field{Buffer: iov, Offset: 8}, len("a string, "))
+	b.Store(Field{Buffer: iov, Offset: 16}, []byte("bytes"))
+	b.Store(Field{Buffer: iov, Offset: 24}, uintptr(len("bytes")))
+	b.Do("writev", unix.SYS_WRITEV, fd, iov, 2)
+	b.Store(Field{Buffer: poll}, fd)
+	b.Want("poll", 0, unix.SYS_PPOLL, poll, 1, Field{Buffer: &Buffer{Size: 16}}, 0, 0) // no events asked for
+	b.Close(fd)
+	if err := b.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "a string, bytes" {
+		t.Errorf("the file holds %q (%v)", text, err)
+	}
+}
+
 func TestRunEachBit(t *testing.T) {
 	const read = unix.PR_CAPBSET_READ
 	var b Builder
