@@ -28,9 +28,11 @@ type Set uint64
 
 // Capabilities that this package itself needs (capabilities(7)).
 const (
-	SETGID  = 6
-	SETUID  = 7
-	SETPCAP = 8
+	SETGID     = 6
+	SETUID     = 7
+	SETPCAP    = 8
+	SYS_CHROOT = 18
+	SETFCAP    = 31
 )
 
 // All is every capability there can ever be.

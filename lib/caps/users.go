@@ -3,11 +3,8 @@ package caps
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // A User is a user as one writes it: a name or a number, and perhaps a group.
@@ -55,18 +52,6 @@ func number(text string) (id uint32, is bool, err error) {
 // Number returns the user's number if it needs no file to know it.
 func (u *User) Number() (uint32, bool) { return u.uid, u.hasUID }
 
-// A Database is where names are looked up: the paths of passwd(5) and group(5).
-type Database struct{ Passwd, Group string }
-
-// Files is the database of the root that the process is in now.
-var Files = Database{Passwd: "/etc/passwd", Group: "/etc/group"}
-
-// errUnknown: the file is there, but has no such line.
-var errUnknown = errors.New("no such entry")
-
-// maxFile is more than any file of users has; reading ends there with an error.
-const maxFile = 16 << 20
-
 // IDs looks u up.
 //
 // The group is the one written; else that of the user's line in passwd; else, for a
@@ -77,10 +62,10 @@ const maxFile = 16 << 20
 func (db Database) IDs(u User) (IDs, error) {
 	ids := IDs{UID: u.uid, GID: u.gid}
 	if !u.hasUID || !u.hasGroup {
-		uid, gid, err := db.passwd(u)
+		account, err := db.account(u)
 		switch {
 		case err == nil:
-			ids.UID, ids.GID = uid, gid
+			ids.UID, ids.GID = account.UID, account.GID
 		case u.hasUID && (errors.Is(err, errUnknown) || noFile(err)):
 			ids.GID = u.uid
 		default:
@@ -92,119 +77,9 @@ func (db Database) IDs(u User) (IDs, error) {
 	case u.hasGID:
 		ids.GID = u.gid
 	case u.hasGroup:
-		ids.GID, err = db.group(u.group)
+		ids.GID, err = db.GroupID(u.group)
 	case !u.hasUID:
-		ids.Groups, err = db.groups(u.name, ids.GID)
+		ids.Groups, err = db.GroupsOf(u.name, ids.GID)
 	}
 	return ids, err
-}
-
-// passwd returns the ids of u's line: the first with its name, or with its number.
-func (db Database) passwd(u User) (uid, gid uint32, err error) {
-	what := "user " + u.name
-	text, err := readFile(what, db.Passwd)
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.SplitSeq(text, "\n") {
-		f := strings.Split(line, ":")
-		if len(f) != 7 {
-			continue
-		}
-		id, ok1, err1 := number(f[2])
-		group, ok2, err2 := number(f[3])
-		if !ok1 || !ok2 || err1 != nil || err2 != nil {
-			continue
-		}
-		if u.hasUID && id == u.uid || !u.hasUID && f[0] == u.name {
-			return id, group, nil
-		}
-	}
-	return 0, 0, fmt.Errorf("look up %s in %s: %w", what, db.Passwd, errUnknown)
-}
-
-// group returns the number of the group called name.
-func (db Database) group(name string) (uint32, error) {
-	what := "group " + name
-	text, err := readFile(what, db.Group)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.SplitSeq(text, "\n") {
-		if gname, gid, _, ok := groupLine(line); ok && gname == name {
-			return gid, nil
-		}
-	}
-	return 0, fmt.Errorf("look up %s in %s: %w", what, db.Group, errUnknown)
-}
-
-// groups returns gid and the groups that list user as a member, as initgroups(3). A
-// root without a file of groups has none to list.
-func (db Database) groups(user string, gid uint32) ([]uint32, error) {
-	ids := []uint32{gid}
-	text, err := readFile("groups of "+user, db.Group)
-	if noFile(err) {
-		return ids, nil
-	} else if err != nil {
-		return nil, err
-	}
-	for line := range strings.SplitSeq(text, "\n") {
-		_, g, members, ok := groupLine(line)
-		if ok && slices.Contains(strings.Split(members, ","), user) && !slices.Contains(ids, g) {
-			ids = append(ids, g)
-		}
-	}
-	return ids, nil
-}
-
-func noFile(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
-
-func groupLine(line string) (name string, gid uint32, members string, ok bool) {
-	f := strings.Split(line, ":")
-	if len(f) != 4 {
-		return "", 0, "", false
-	}
-	gid, ok, err := number(f[2])
-	return f[0], gid, f[3], ok && err == nil
-}
-
-// readFile returns a file's text. The root may be somebody else's: what is no regular
-// file (a FIFO would block, a device never end) is refused, and so is a huge one.
-func readFile(what, path string) (string, error) {
-	fail := func(err error) (string, error) {
-		return "", fmt.Errorf("look up %s in %s: %w", what, path, err)
-	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return fail(err)
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fail(err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fail(errors.New("not a regular file"))
-	}
-	if st.Size > maxFile {
-		return fail(unix.EFBIG)
-	}
-	buf := make([]byte, 0, st.Size+1) // the one more is for the end of the file to show
-	for {
-		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return fail(err)
-		case n == 0:
-			return string(buf), nil
-		}
-		if buf = buf[:len(buf)+n]; len(buf) == cap(buf) {
-			if len(buf) > maxFile {
-				return fail(unix.EFBIG)
-			}
-			buf = slices.Grow(buf, len(buf))
-		}
-	}
 }

@@ -258,13 +258,19 @@ func (c *Chain) place(link *Link) int { return slices.Index(c.Links, link) }
 // Bare tells whether link was given no options at all.
 func (l *Link) Bare() bool { return l.Flags.NFlag() == 0 }
 
-// Error is an error with the exit status it leads to.
+// Error is an error with the exit status it leads to. With no Err there is nothing left to
+// say: a step has said all, and the chain ends.
 type Error struct {
 	Status int
 	Err    error
 }
 
-func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit status %d", e.Status)
+	}
+	return e.Err.Error()
+}
 func (e *Error) Unwrap() error { return e.Err }
 
 // Exit statuses of our own; any other is the payload's.
@@ -378,9 +384,12 @@ func run(tools []*Tool, name string) int {
 
 // fail reports err and returns the exit status that it stands for.
 func (c *Chain) fail(tool string, err error) int {
-	diag.Print(os.Stderr, tool, err)
 	var e *Error
-	if errors.As(err, &e) {
+	is := errors.As(err, &e)
+	if !is || e.Err != nil {
+		diag.Print(os.Stderr, tool, err)
+	}
+	if is {
 		return e.Status
 	}
 	return c.failed

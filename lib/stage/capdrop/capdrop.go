@@ -15,6 +15,7 @@ var Tool = &chain.Tool{
 	Name:    "capdrop",
 	Summary: "Run NEXT with fewer privileges.",
 	New:     func() chain.Stage { return &stage{} },
+	Guises:  guises,
 	Notes: `
 A LIST has commas between capabilities, in any spelling (cap_net_raw, NET_RAW, 13),
 or is 'all' or 'none'. What is left is the preset, without what --drop names, with
