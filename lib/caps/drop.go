@@ -41,8 +41,8 @@ func capData(permitted, effective, inheritable Set) []byte {
 // user keeps. A capability must be permitted and inheritable to become ambient
 // (PR_CAP_AMBIENT of prctl(2)).
 func SetAmbient(b *entry.Builder, set Set) {
-	prctl(b, "clear the ambient set", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0)
-	b.EachBit("raise {} in the ambient set", uint64(set), unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, entry.Bit, 0, 0)
+	ClearAmbient(b)
+	RaiseAmbient(b, set)
 }
 
 // NoNewPrivs has no execve grant anything that the thread does not have: setuid bits

@@ -64,7 +64,7 @@ func (iab IAB) String() string {
 		case !iab.Inheritable.Has(n) && !blocked:
 			continue
 		}
-		words = append(words, mark+textName(n))
+		words = append(words, mark+TextName(n))
 	}
 	return strings.Join(words, ",")
 }

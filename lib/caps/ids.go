@@ -1,7 +1,6 @@
 package caps
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,21 +29,17 @@ func (ids *IDs) Enter(b *entry.Builder, now *State, keep bool) {
 	b.Do("read the parent-death signal", unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, signal, 0, 0, 0)
 	parent := b.Get("getppid", unix.SYS_GETPPID)
 	if keep {
-		prctl(b, "set PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, 1, 0)
+		SetKeepCaps(b, 1)
 	}
 	// Groups first, the user last: each change may take the right to the one before.
-	groups := make([]byte, 0, 4*len(ids.Groups))
-	for _, g := range ids.Groups {
-		groups = binary.NativeEndian.AppendUint32(groups, g)
-	}
 	if !SameGroups(ids.Groups, now.Groups) {
-		b.Do("setgroups to "+GroupsText(ids.Groups), unix.SYS_SETGROUPS, len(ids.Groups), groups)
+		SetGroups(b, ids.Groups)
 	}
 	gid, uid := uintptr(ids.GID), uintptr(ids.UID)
 	b.Do(fmt.Sprintf("setresgid to %d", gid), unix.SYS_SETRESGID, gid, gid, gid)
 	b.Do(fmt.Sprintf("setresuid to %d", uid), unix.SYS_SETRESUID, uid, uid, uid)
 	if keep {
-		prctl(b, "clear PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, 0, 0)
+		SetKeepCaps(b, 0)
 	}
 	b.Do("restore the parent-death signal", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, entry.Load{Field: entry.Field{Buffer: signal}}, 0, 0, 0)
 	after := b.Get("getppid", unix.SYS_GETPPID)

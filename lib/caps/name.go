@@ -19,12 +19,26 @@ func ParseName(text string) (int, error) {
 	return 0, fmt.Errorf("%q is no capability: see capabilities(7)", text)
 }
 
-// textName is the name of capability n in text: a number where it has no name.
-func textName(n int) string {
+// TextName is the name of capability n in the C library's texts: a number where it has none.
+func TextName(n int) string {
 	if n < len(names) {
 		return Name(n)
 	}
 	return strconv.Itoa(n)
+}
+
+// ParseHex reads a set in hexadecimal, as strtoull(3) does: up to what is no digit.
+func ParseHex(text string) Set {
+	text = strings.TrimLeft(text, space)
+	bare := strings.TrimLeft(text, "+-")
+	if len(text)-len(bare) > 1 {
+		return 0
+	}
+	v, _ := cutNumber(bare, 16)
+	if strings.HasPrefix(text, "-") && v != ^uint64(0) {
+		v = -v
+	}
+	return Set(v)
 }
 
 func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }

@@ -156,9 +156,9 @@ func (s Sets) String() string {
 	for n := range 64 {
 		f := s.of(n)
 		if n > last {
-			beyond[f] = append(beyond[f], textName(n))
+			beyond[f] = append(beyond[f], TextName(n))
 		} else {
-			lists[f] = append(lists[f], textName(n))
+			lists[f] = append(lists[f], TextName(n))
 		}
 	}
 	common := flags(0)

@@ -111,7 +111,7 @@ func (r *Run) life() error {
 	case !inPlace && !asItStands:
 		return program.Start(r.Chain.encode())
 	case !inPlace && final < end:
-		program.Look(r.Chain.Payload[0], candidates(r.Chain.Payload[0]))
+		program.Look(r.Chain.Payload[0], Candidates(r.Chain.Payload[0]))
 	}
 	for ; r.State.Done < end; r.State.Done++ {
 		if err := r.take(&program); err != nil {
@@ -122,7 +122,7 @@ func (r *Run) life() error {
 		return r.exec(&program)
 	}
 	name := r.Chain.Payload[0]
-	program.Exec(name, candidates(name), r.Chain.PayloadIndex, !strings.Contains(name, "/"))
+	program.Exec(name, Candidates(name), r.Chain.PayloadIndex, !strings.Contains(name, "/"))
 	return program.Start(r.Chain.encode())
 }
 
@@ -179,7 +179,7 @@ func (r *Run) exec(program *entry.Builder) error {
 	env := r.State.env(r.stageByPath())
 	worst := unix.ENOENT
 	file := r.Chain.file()
-	paths := candidates(file)
+	paths := Candidates(file)
 	if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted && r.Chain.shell {
 		paths = append(paths, "/bin/sh") // the caller's shell may not be in this root
 	}
@@ -234,9 +234,9 @@ func (r *Run) stageByPath() bool {
 	return false
 }
 
-// candidates are the paths at which the program called name is looked for, in order,
+// Candidates are the paths at which the program called name is looked for, in order,
 // as execvp(3) does: with the caller's PATH.
-func candidates(name string) []string {
+func Candidates(name string) []string {
 	for _, e := range entry.Environ() {
 		if path, ok := strings.CutPrefix(e, "PATH="); ok {
 			return candidatesIn(path, name)

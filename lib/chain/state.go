@@ -25,6 +25,8 @@ type State struct {
 	Net string
 	// Mnt tells that this process's mount namespace was made by a stage.
 	Mnt bool
+	// Env is the environment for the payload, nil for the caller's.
+	Env []string
 	// Clean are the words of a clean-up that is due if no waiter takes charge of it: a
 	// tool's name, then what its Clean is given.
 	Clean []string
@@ -61,7 +63,11 @@ func firstState() State {
 // later stage.
 func (s *State) env(stage bool) []string {
 	var env []string
-	for _, e := range entry.Environ() {
+	given := s.Env
+	if given == nil {
+		given = entry.Environ()
+	}
+	for _, e := range given {
 		switch name, _, _ := strings.Cut(e, "="); name {
 		case rootVar, netVar, mntVar:
 		default:
@@ -106,6 +112,8 @@ func (c *Chain) encode() string {
 	}
 	words = append(words, strconv.Itoa(len(s.Clean)))
 	words = append(words, s.Clean...)
+	words = append(words, strconv.FormatBool(s.Env != nil), strconv.Itoa(len(s.Env)))
+	words = append(words, s.Env...)
 	return strings.Join(words, "\x00") + "\x00"
 }
 
@@ -140,6 +148,12 @@ func (c *Chain) decode(text string) error {
 	}
 	for n := number(); n > 0 && !bad; n-- {
 		s.Clean = append(s.Clean, next())
+	}
+	if next() == "true" {
+		s.Env = []string{}
+	}
+	for n := number(); n > 0 && !bad; n-- {
+		s.Env = append(s.Env, next())
 	}
 	if bad || len(words) > 0 {
 		return errState

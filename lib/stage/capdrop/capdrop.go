@@ -12,10 +12,11 @@ import (
 
 // Tool is what the registry knows of capdrop.
 var Tool = &chain.Tool{
-	Name:    "capdrop",
-	Summary: "Run NEXT with fewer privileges.",
-	New:     func() chain.Stage { return &stage{} },
-	Guises:  guises,
+	Name:     ownName,
+	Summary:  "Run NEXT with fewer privileges.",
+	New:      func() chain.Stage { return &stage{} },
+	Guises:   guises,
+	Disguise: disguise,
 	Notes: `
 A LIST has commas between capabilities, in any spelling (cap_net_raw, NET_RAW, 13),
 or is 'all' or 'none'. What is left is the preset, without what --drop names, with

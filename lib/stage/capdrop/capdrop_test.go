@@ -55,6 +55,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "build the commands: %v\n%s", err, out)
 			return 1
 		}
+		if err := linkCompat(); err != nil {
+			fmt.Fprintln(os.Stderr, "link the commands:", err)
+			return 1
+		}
 		return m.Run()
 	}())
 }

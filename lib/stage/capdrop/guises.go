@@ -10,9 +10,13 @@ import (
 	"staves/lib/diag"
 )
 
-// guises are the programs that capdrop stands in for: those of libcap. They end with 1
-// where something fails.
+const ownName = "capdrop"
+
+// guises are the programs that capdrop stands in for: those of libcap, which end with 1
+// where something fails. capsh's words are understood under our own name too.
 var guises = []chain.Guise{
+	{Name: "capsh", Failed: 1, Read: readCapsh("capsh", false)},
+	{Name: ownName, Read: readCapsh(ownName, true)},
 	reporter("getpcaps", 1, getpcaps),
 	reporter("getcap", 0, getcap),
 	reporter("setcap", 1, setcap),

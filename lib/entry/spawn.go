@@ -1,0 +1,38 @@
+package entry
+
+import (
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Spawn starts the program at path as a child, in the state that [Execve] would give it,
+// with the calling thread's credentials, and returns its process id.
+func Spawn(path string, argv, env []string) (pid int, err error) {
+	attr := syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}}
+	if rec.ran {
+		restoreSignals()
+		// What the runtime has a handler for, it resets in a child; not what it ignores.
+		for n := range 64 {
+			if rec.ignored>>n&1 != 0 {
+				signal.Ignore(syscall.Signal(n + 1))
+			}
+		}
+		for fd := range attr.Files {
+			if Closed(fd) {
+				attr.Files[fd] = ^uintptr(0) // closed in the child
+			}
+		}
+	}
+	return syscall.ForkExec(path, argv, &attr)
+}
+
+// Wait waits for the end of a child.
+func Wait(pid int) (status unix.WaitStatus, err error) {
+	for {
+		if _, err = unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
+			return status, err
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package capdrop
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"staves/lib/testkit"
+)
+
+// These tests run lines of shell twice: with Debian's programs, and with ours under their
+// names. Standard output and exit status must be the same. What goes wrong we say on
+// standard error alone, where theirs use both; so of a line that fails, our output is the
+// beginning of theirs.
+
+// result is what came of a line.
+type result struct {
+	out, err string
+	status   int
+}
+
+// compare runs a script with the programs of each directory, as the user with the number
+// uid. It begins in an empty directory, where $f is a file.
+func compare(t *testing.T, script string, theirs, ours string, uid uint32) (want, got result) {
+	t.Helper()
+	run := func(dir string) result {
+		work, err := os.MkdirTemp(bin, "work")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(work)
+		err = errors.Join(os.Chmod(work, 0o755), os.WriteFile(work+"/f", []byte("#!/bin/true\n"), 0o755), os.Mkdir(work+"/d", 0o755), os.Symlink("f", work+"/l"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid != 0 {
+			if err := errors.Join(os.Chown(work, int(uid), -1), os.Chown(work+"/f", int(uid), -1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := command(uid, nil, "/bin/bash", "-c", script)
+		cmd.Dir = work
+		cmd.Env = append(cmd.Env, "PATH="+dir+":"+os.Getenv("PATH")+":/usr/sbin:/sbin", "HOME=/root", "USER=root")
+		var out, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &stderr
+		_ = cmd.Run()
+		return result{out.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	}
+	return run(theirs), run(ours)
+}
+
+// needTheirs skips where a program to compare with is missing, and returns the directory
+// of nothing but it.
+func needTheirs(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && len(d) > 1; d = filepath.Dir(d) {
+		_ = os.Chmod(d, 0o755)
+	}
+	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	for _, name := range names {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Skipf("nothing to compare with: %v", err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// same holds our result against theirs.
+func same(t *testing.T, line string, want, got result) {
+	t.Helper()
+	if got.status != want.status {
+		t.Errorf("%s: status %d, theirs %d; ours says %q, theirs %q", line, got.status, want.status, got.err, want.err)
+	}
+	if want.status == 0 && got.out != want.out || want.status != 0 && !strings.HasPrefix(want.out, got.out) {
+		t.Errorf("%s: output\n%s\ntheirs\n%s", line, got.out, want.out)
+	}
+	for l := range strings.Lines(got.err) {
+		if !ourError.MatchString(l) {
+			t.Errorf("%s: this is no error of ours: %s", line, l)
+		}
+	}
+}
+
+// ourError is how each line to standard error begins; bash speaks for itself.
+var ourError = regexp.MustCompile("^(capsh|setpriv|getcap|setcap|getpcaps): |^(/bin/)?bash: |^Capabilities for ")
+
+// table runs each line of a text, but comments, and compares.
+func table(t *testing.T, theirs, lines string, uid uint32) {
+	t.Helper()
+	for line := range strings.Lines(lines) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			want, got := compare(t, line, theirs, compatDir, uid)
+			same(t, line, want, got)
+		}
+	}
+}
+
+const capshLines = `
+capsh
+capsh --print
+capsh --current
+capsh --quiet --print
+capsh --mode
+capsh --modes
+capsh --decode=00000000a80425fb
+capsh --decode=0x10 --decode=zz --decode= --decode=-1 --decode=a80425fbzz --decode=ffffffffffffffff
+capsh --decode=7fffffffffffffffff
+capsh --supports=cap_chown --supports=CAP_BPF --supports=40
+capsh --supports=60
+capsh --supports=xx
+capsh --explain=zz
+capsh --explain=41
+capsh --explain=cap_chown | head -1
+capsh --suggest=nothingatall
+capsh --has-p=cap_chown
+capsh --has-p=cap_nosuch
+capsh --has-p=60
+capsh --has-i=cap_chown
+capsh --has-a=cap_chown
+capsh --has-a=60
+capsh --has-b=cap_chown
+capsh --has-b=60
+capsh --has-b=64
+capsh --has-ambient
+capsh --has-no-new-privs
+capsh --no-new-privs --has-no-new-privs --print
+capsh --is-uid=0 --is-gid=0
+capsh --is-uid=5
+capsh --is-gid=7
+capsh --dropped=cap_chown
+capsh --drop=cap_chown --dropped=cap_chown --current
+capsh --dropped=60
+capsh --inmode=HYBRID
+capsh --inmode=PURE1E
+capsh --mode=XX
+capsh --mode=hybrid
+capsh --mode=NOPRIV --print
+capsh --mode=PURE1E --print
+capsh --mode=PURE1E_INIT --print
+capsh --inh=cap_chown --mode=PURE1E --print
+capsh --mode=HYBRID --print
+capsh --secbits=0x1 --print
+capsh --secbits=0xffff
+capsh --secbits=x
+capsh --keep=1 --print
+capsh --keep=2
+capsh --keep=x
+capsh --uid=abc
+capsh --uid=0x10 --print
+capsh --uid=010 --print
+capsh --gid=5 --print
+capsh --gid=5 --uid=5 --print
+capsh --uid=5 --gid=5
+capsh --keep=1 --uid=5 --print
+capsh --cap-uid=5 --print
+capsh --groups=root,5 --print
+capsh --groups=0,nogroup --print
+capsh --groups=nosuchgroup
+capsh --groups= --print
+capsh --user=nobody --print
+capsh --user=nosuchuser
+capsh --user=65534
+capsh --user=nobody -- -c 'id; echo $HOME $USER'
+capsh --noenv --user=nobody -- -c 'id; echo $HOME $USER'
+capsh --user=nobody --caps=cap_setuid=p --cap-uid=0 --print
+capsh --chroot=/nonexistent
+capsh --chroot=d -- -c true
+capsh --chroot=/ -- -c pwd
+capsh --caps= --current
+capsh --caps=cap_chown=ep --current
+capsh --caps=cap_chown=e --current
+capsh --caps=cap_setpcap=p --drop=cap_chown --current
+capsh --caps=cap_setpcap=p --strict --drop=cap_chown
+capsh --caps=cap_setpcap=p --strict --strict --drop=cap_chown --current
+capsh --caps=zz
+capsh --caps=60=p --current
+capsh --caps= --drop=cap_chown
+capsh --caps= --chroot=/
+capsh --caps= --cap-uid=0
+capsh --caps= --mode=PURE1E
+capsh --caps= --iab=^cap_chown
+capsh --caps= --secbits=1
+capsh --caps= --user=nobody
+capsh --caps= --noamb --delamb=cap_chown
+capsh --caps='=p cap_setpcap-p' --inh=cap_setpcap
+capsh --inh=cap_chown --current
+capsh --inh=cap_chown,cap_kill --inh=none --current
+capsh --inh=cap_chown --inh= --current
+capsh --inh=zz
+capsh --inh=all --current
+capsh --drop=all --print
+capsh --drop=cap_chown,,cap_kill --current
+capsh --drop=zz
+capsh --drop=chown
+capsh --drop= --current
+capsh --drop=60
+capsh --addamb=cap_chown
+capsh --addamb=all
+capsh --addamb=zz
+capsh --inh=cap_chown --addamb=cap_chown --print
+capsh --inh=cap_chown,cap_kill --addamb=cap_chown,cap_kill --delamb=cap_chown --current
+capsh --inh=cap_chown,cap_kill --addamb=cap_chown,cap_kill --noamb --current
+capsh --inh=cap_chown --addamb=cap_chown --drop=cap_chown --current
+capsh --drop=cap_chown --inh=cap_chown
+capsh --iab=zz
+capsh --iab='!^cap_chown,%cap_kill,cap_bpf' --print
+capsh --iab='^cap_chown' --current
+capsh --iab= --current
+capsh --caps=cap_net_raw=eip --addamb=cap_net_raw --current
+capsh --forkfor=0
+capsh --forkfor=x
+capsh --forkfor=1 --forkfor=1
+capsh --forkfor=1 --killit=9
+capsh --forkfor=1 --killit=15 --current
+capsh --forkfor=1 --killit=0
+capsh --killit=9
+capsh bogus
+capsh --bogus
+capsh --print --bogus
+capsh --help >/dev/null
+capsh -h >/dev/null
+capsh --license >/dev/null
+capsh -- -c 'echo $0 $*' a b
+capsh -- -c 'exit 7'
+capsh -- -c 'kill -9 $$'
+echo 'echo $1 script' | capsh -- -e
+echo 'echo $1 script' | capsh -- -s one
+capsh --shell=/bin/echo -- a b
+capsh --shell=/nonexistent -- a b
+capsh --shell=/dev/null -- a b
+capsh -+ -c 'exit 3'
+capsh -+ -c 'kill -9 $$'
+capsh --shell=/nonexistent -+ -c x
+capsh =+ --decode=1
+capsh == --decode=1
+capsh == --bogus
+capsh =+ --bogus
+capsh == == == -- -c 'echo $0 is $1' a b
+capsh -- f
+capsh --caps= -- -c 'grep Cap /proc/self/status'
+capsh --secbits=1 --caps= -- -c 'grep Cap /proc/self/status'
+capsh --inh=cap_chown --addamb=cap_chown --keep=1 --uid=5 -- -c 'grep Cap /proc/self/status'
+capsh --keep=1 --user=nobody --inh=cap_chown --addamb=cap_chown -- -c 'grep Cap /proc/self/status'
+capsh --user=nobody --addamb=cap_chown -- -c 'grep Cap /proc/self/status'
+capsh --drop=cap_chown -- -c 'grep -E "Cap|NoNew" /proc/self/status; ulimit -Sn; umask; trap'
+ulimit -Sn 256; trap '' TERM USR1 PIPE; capsh --print >/dev/null; capsh -- -c 'ulimit -Sn; grep Sig[IB] /proc/self/status'
+ulimit -Sn 256; trap '' TERM USR1 PIPE; capsh -+ -c 'ulimit -Sn; grep Sig[IB] /proc/self/status'
+`
+
+func TestCapshIsTheirs(t *testing.T) {
+	needRoot(t)
+	table(t, needTheirs(t, "capsh"), capshLines, 0)
+}
+
+// As an ordinary user most of the lines fail, with them and with us.
+func TestCapshIsTheirsForUsers(t *testing.T) {
+	needRoot(t)
+	table(t, needTheirs(t, "capsh"), capshLines, 1000)
+}
+
+func TestGetcapIsTheirs(t *testing.T) {
+	needRoot(t)
+	theirs := needTheirs(t, "setcap", "getcap", "getpcaps")
+	lines := `
+setcap cap_chown=ep f; getcap f; getcap -v f l d; getcap -r .
+setcap cap_chown=e f; getcap f
+setcap cap_chown=p f; setcap 'cap_chown=ep cap_kill+p' f; echo $?; getcap f
+setcap 'cap_chown=p cap_kill+e' f; echo $?; getcap f
+setcap cap_chown,50=p f; getcap f
+setcap = f; getcap f
+setcap cap_chown=p f; setcap -r f; getcap f; getcap -v f; setcap -r f
+setcap cap_chown=ep l
+setcap cap_chown=ep d
+setcap cap_chown=ep nosuch
+getcap nosuch f
+setcap -n 1000 cap_chown=p f; getcap f; getcap -n f; setcap -v cap_chown=p f; setcap -v -n 1000 cap_chown=p f
+setcap cap_chown=p f; setcap -q -v cap_kill=ep f
+setcap cap_chown=p f; setcap -v cap_kill=ei f
+setcap cap_chown=p f; setcap -v -r f
+setcap -v -r f; setcap -v = f
+setcap bogus f
+setcap
+setcap cap_chown=p
+setcap -n 0 cap_chown=p f
+setcap -n x cap_chown=p f
+cp f g; setcap cap_chown=p f cap_kill=p g; getcap f g; getcap g f
+echo cap_kill=ep | setcap -q - f; getcap f
+printf 'cap_kill=p\n\nfoo' | setcap -q - f; getcap f
+setcap cap_chown=i f; getcap -- f; getcap f -n; getcap -nv f
+getcap
+getcap -x f
+getcap -h 2>/dev/null >&2
+getpcaps
+getpcaps 0
+getpcaps 1 0
+getpcaps 0 99999999 0
+getpcaps --verbose 0
+getpcaps --iab 1
+getpcaps --legacy 0
+getpcaps --verbose --iab 1
+getpcaps -1
+getpcaps 1x
+getpcaps --bogus 0
+getpcaps 0x1
+getpcaps +0 ' 0'
+getpcaps 99999999999
+`
+	table(t, theirs, lines, 0)
+	table(t, theirs, lines, 1000)
+}
+
+// compatDir holds links by which our tools stand in for other programs.
+var compatDir string
+
+func linkCompat() error {
+	compatDir = filepath.Join(bin, "compat")
+	out, err := exec.Command(testkit.Root()+"/scripts/compat", compatDir, "../").CombinedOutput()
+	if err != nil {
+		return errors.New(string(out))
+	}
+	return nil
+}
