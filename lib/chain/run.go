@@ -104,14 +104,17 @@ func (r *Run) life() error {
 			}
 		}
 	}
-	inPlace, asItStands := program.Empty(), end == len(r.steps) && r.asItStands()
+	inPlace, words := program.Empty(), (*entry.Words)(nil)
+	if end == len(r.steps) {
+		words = r.words()
+	}
 	switch {
 	case inPlace && end < len(r.steps):
 		return r.life() // the calls that were to wait for the next life turned out to be none
-	case !inPlace && !asItStands:
+	case !inPlace && words == nil:
 		return program.Start(r.Chain.encode())
 	case !inPlace && final < end:
-		program.Look(r.Chain.Payload[0], Candidates(r.Chain.Payload[0]))
+		program.Look(r.Chain.file(), r.paths())
 	}
 	for ; r.State.Done < end; r.State.Done++ {
 		if err := r.take(&program); err != nil {
@@ -121,8 +124,8 @@ func (r *Run) life() error {
 	if inPlace {
 		return r.exec(&program)
 	}
-	name := r.Chain.Payload[0]
-	program.Exec(name, Candidates(name), r.Chain.PayloadIndex, !strings.Contains(name, "/"))
+	name := r.Chain.file()
+	program.Exec(name, r.paths(), *words, !strings.Contains(name, "/"))
 	return program.Start(r.Chain.encode())
 }
 
@@ -179,7 +182,7 @@ func (r *Run) exec(program *entry.Builder) error {
 	env := r.State.env(r.stageByPath())
 	worst := unix.ENOENT
 	file := r.Chain.file()
-	paths := Candidates(file)
+	paths := r.paths()
 	if _, pivoted := r.Chain.last(Pivoted, len(r.Chain.Links)); pivoted && r.Chain.shell {
 		paths = append(paths, "/bin/sh") // the caller's shell may not be in this root
 	}
@@ -216,10 +219,42 @@ func (c *Chain) file() string {
 	return c.Payload[0]
 }
 
-// asItStands tells whether the words and the environment of this process are the payload's
-// as they stand, so that a program can end with its execution.
-func (r *Run) asItStands() bool {
-	return r.Chain.PayloadIndex != 0 && slices.Equal(r.State.env(r.stageByPath()), entry.Environ())
+// words are what a program can end with the execution of: nil where that is not all known
+// before. The shell of a new root is not, nor what a stage executed by its path is to know
+// of namespaces that are still to be made.
+func (r *Run) words() *entry.Words {
+	c := r.Chain
+	if c.Payload == nil || c.shell {
+		return nil
+	}
+	words := &entry.Words{Index: c.PayloadIndex}
+	if c.PayloadIndex == 0 {
+		words.Argv = c.Payload
+	}
+	env := r.State.env(r.stageByPath())
+	if slices.Equal(env, entry.Environ()) {
+		return words
+	}
+	size := 0
+	for _, e := range env {
+		size += len(e)
+	}
+	if r.stageByPath() || size > maxEnv {
+		return nil
+	}
+	words.Env = append([]string{}, env...) // no variable at all is not the same as nil
+	return words
+}
+
+// maxEnv is how much of another environment, in bytes, a program carries.
+const maxEnv = 64 << 10
+
+// paths are where the payload is looked for.
+func (r *Run) paths() []string {
+	if r.State.Env != nil {
+		return candidates(r.State.Env, r.Chain.file())
+	}
+	return Candidates(r.Chain.file())
 }
 
 // stageByPath tells whether the payload is a stage, executed by its path.
@@ -236,8 +271,10 @@ func (r *Run) stageByPath() bool {
 
 // Candidates are the paths at which the program called name is looked for, in order,
 // as execvp(3) does: with the caller's PATH.
-func Candidates(name string) []string {
-	for _, e := range entry.Environ() {
+func Candidates(name string) []string { return candidates(entry.Environ(), name) }
+
+func candidates(env []string, name string) []string {
+	for _, e := range env {
 		if path, ok := strings.CutPrefix(e, "PATH="); ok {
 			return candidatesIn(path, name)
 		}

@@ -312,16 +312,29 @@ func (b *Builder) mergeable(f *Fork) *forkOp {
 // reaps, passes signals on, and ends when its child does.
 func (b *Builder) Init(what string) { b.op(kindInit, what) }
 
-// Exec runs the payload without starting the Go runtime: the words of this process from
-// index on (0 is the program's name), at the first of paths that can be executed. With
-// search the paths come from PATH: a directory that may not be searched is then one
-// where the program is not.
-func (b *Builder) Exec(what string, paths []string, index int, search bool) {
+// Exec runs the payload without starting the Go runtime, at the first of paths that can
+// be executed. With search the paths come from PATH: a directory that may not be
+// searched is then one where the program is not.
+func (b *Builder) Exec(what string, paths []string, words Words, search bool) {
 	op := b.op(kindExec, what)
-	op.args[0], op.args[1] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(index)
+	op.args[execPaths], op.args[execIndex] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(words.Index)
+	if words.Argv != nil {
+		op.args[execArgv] = list(b, words.Argv)
+	}
+	if words.Env != nil {
+		op.args[execEnv] = list(b, words.Env)
+	}
 	if search {
 		op.flag = execSearch
 	}
+}
+
+// Words are what the payload is executed with: the words of this process from Index on
+// (0 is the program's name), where they stand there, else Argv; and the environment of
+// this process, or another one, Env.
+type Words struct {
+	Index     int
+	Argv, Env []string
 }
 
 // Look fails as [Builder.Exec] with these paths would where there is no file at any.

@@ -210,14 +210,28 @@ func hasProgram(s unsafe.Pointer) bool {
 var regs [maxRegs]uintptr
 
 // run carries out the operations of a program. It returns their number and 0, or the
-// operation that failed and its errno. In a parent made by a fork operation it does not
-// return.
+// operation that failed and its errno. In a parent made by a fork operation, and in a
+// helper, it does not return.
 //
 //go:nosplit
 //go:norace
 func run(base unsafe.Pointer) (failed, errno uint64) {
-	end := (*header)(base).main
-	for i := uint64(0); i < end; i++ {
+	i, end := uint64(0), (*header)(base).main
+	for {
+		failed, errno = runFrom(base, i, end)
+		if helping.socket == 0 {
+			return failed, errno
+		}
+		i, end = nextOrder(base, failed, errno)
+	}
+}
+
+// runFrom carries out operations from i to before end. In a new helper it returns at once.
+//
+//go:nosplit
+//go:norace
+func runFrom(base unsafe.Pointer, i, end uint64) (failed, errno uint64) {
+	for ; i < end; i++ {
 		op := opAt(base, uintptr(i))
 		var r uintptr
 		switch op.kind {
@@ -229,6 +243,9 @@ func run(base unsafe.Pointer) (failed, errno uint64) {
 			if !isErr(r) {
 				i += uint64(op.onOK)
 			} else if op.allow == uint16(-r) || op.allow == uint16(AnyError) {
+				if op.keep != 0 {
+					*reg(uintptr(op.keep)) = r
+				}
 				i += uint64(op.onErr)
 				continue
 			}
@@ -243,12 +260,27 @@ func run(base unsafe.Pointer) (failed, errno uint64) {
 			}
 		case kindStore:
 			*(*uintptr)(at(base, *argAt(op, 0))) = arg(base, op, 1)
+		case kindFail:
+			r = *reg(uintptr(op.args[0]))
+		case kindFormat:
+			format(base, op)
 		case kindFork:
 			r = fork(base, op)
 		case kindInit:
 			r = forkInit()
+		case kindPark:
+			if r = park(op); helping.socket != 0 {
+				return i, 0
+			}
+		case kindOutside:
+			if failed, errno = ask(op, i); errno != 0 {
+				return failed, errno
+			}
+			i += uint64(op.onOK)
+		case kindSpawn:
+			r = spawn(base, op)
 		case kindExec:
-			r = execList(at(base, uintptr(op.args[0])), uintptr(op.args[1]), op.flag)
+			r = execList(base, op)
 		}
 		if isErr(r) {
 			return i, uint64(-r)
@@ -358,13 +390,20 @@ func arg(base unsafe.Pointer, op *operation, n uintptr) uintptr {
 //
 //go:nosplit
 //go:norace
-func execList(list unsafe.Pointer, index uintptr, flags uint16) uintptr {
-	argv := uintptr(unsafe.Add(stack0, 8*(1+index)))
+func execList(base unsafe.Pointer, op *operation) uintptr {
+	list := at(base, uintptr(op.args[execPaths]))
+	argv := uintptr(unsafe.Add(stack0, 8*(1+uintptr(op.args[execIndex]))))
+	if op.args[execArgv] != 0 {
+		argv = pointers(base, uintptr(op.args[execArgv]))
+	}
 	env := uintptr(unsafe.Add(envp(), 8*rec.strings))
+	if op.args[execEnv] != 0 {
+		env = pointers(base, uintptr(op.args[execEnv]))
+	}
 	worst := failure(uintptr(unix.ENOENT))
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
 		var r uintptr
-		if flags&execLook != 0 {
+		if op.flag&execLook != 0 {
 			r = sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)
 		} else {
 			r = sys(unix.SYS_EXECVE, uintptr(p), argv, env, 0, 0, 0)
@@ -372,7 +411,7 @@ func execList(list unsafe.Pointer, index uintptr, flags uint16) uintptr {
 		switch r {
 		case failure(uintptr(unix.ENOENT)), failure(uintptr(unix.ENOTDIR)):
 		case failure(uintptr(unix.EACCES)):
-			if flags&execSearch == 0 || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
+			if op.flag&execSearch == 0 || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
 				worst = r
 			}
 		default:

@@ -51,10 +51,14 @@ type operation struct {
 //
 //	fork   args: flags, death signal, first and number of the waiter's operations, the
 //	       cleaner's environment, where in it the status goes; want: the cleaner's file
-//	exec   args: list of paths, index of the payload's first word
+//	exec   args: list of paths; index of the payload's first word, or lists of words and
+//	       of the environment
 //	check  args: two operands, mask
 //	store  args: where, what
 //	bits   want: the mask; args[5]: what each call must return, if checked
+//	fail   args: the register with the errno
+//	format args: room for the text, what comes before the number, its register, what comes after
+//	park, outside, spawn: see helper.go; an outside's onOK are the helper's operations
 const (
 	forkFlags = iota
 	forkDeathsig
@@ -73,6 +77,13 @@ const (
 )
 
 const (
+	execPaths = iota
+	execIndex
+	execArgv
+	execEnv
+)
+
+const (
 	kindCall = iota + 1
 	kindFork
 	kindInit
@@ -81,6 +92,11 @@ const (
 	kindCheck
 	kindBits
 	kindStore
+	kindFail
+	kindFormat
+	kindPark
+	kindOutside
+	kindSpawn
 )
 
 // encode puts the program together, in pieces that belong one behind the other: what
@@ -200,7 +216,7 @@ func (b *Builder) Run() error {
 func (b *Builder) encodeHere() ([][]uint64, error) {
 	for i := range b.ops {
 		switch b.ops[i].kind {
-		case kindFork, kindInit, kindExec:
+		case kindFork, kindInit, kindExec, kindPark, kindSpawn:
 			return nil, fmt.Errorf("a program that forks or executes wants Start: %w", unix.EINVAL)
 		}
 	}

@@ -181,7 +181,7 @@ func TestRunRefusesForks(t *testing.T) {
 	for name, write := range map[string]func(b *Builder){
 		"fork": func(b *Builder) { b.Fork("x", Fork{}) },
 		"init": func(b *Builder) { b.Init("x") },
-		"exec": func(b *Builder) { b.Exec("x", nil, 0, false) },
+		"exec": func(b *Builder) { b.Exec("x", nil, Words{}, false) },
 	} {
 		var b Builder
 		write(&b)
@@ -282,7 +282,7 @@ func FuzzEncode(f *testing.F) {
 		for range n % 20 {
 			b.Do(text, 1, text, []byte(state), 7, Reg(1), &Buffer{8}, Load{Field{&Buffer{24}, 16}})
 			b.Fork(text, Fork{Flags: 1, Remove: []string{state}, Cleaner: []string{text, state}})
-			b.Exec(text, []string{text}, 1, true)
+			b.Exec(text, []string{text}, Words{Index: 1}, true)
 		}
 		pieces, err := b.encode(state)
 		if errors.Is(err, unix.E2BIG) || strings.Contains(text+state, "\x00") {
