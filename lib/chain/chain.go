@@ -146,9 +146,11 @@ const (
 	MountNS Fact = "mount namespace"
 	PidNS   Fact = "pid namespace"
 	NetNS   Fact = "network namespace"
-	Root    Fact = "root" // a directory tree to pivot to
-	Pivoted Fact = "pivot"
-	Devices Fact = "devices" // a /dev with nodes
+	// CgroupNS: /proc/self/cgroup and new mounts of cgroupfs begin at the process's group.
+	CgroupNS Fact = "cgroup namespace"
+	Root     Fact = "root" // a directory tree to pivot to
+	Pivoted  Fact = "pivot"
+	Devices  Fact = "devices" // a /dev with nodes
 	// MappedRoot: in the user namespace, the process is root.
 	MappedRoot Fact = "mapped root"
 )

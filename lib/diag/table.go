@@ -67,6 +67,7 @@ var table = []row{
 	{"mount overlay", unix.ELOOP, says("one of the directories is given twice, or lies in another one")},
 	{"mount overlay", unix.EINVAL, overlayRefused},
 	{"mount sysfs", unix.EPERM, says("a user namespace may mount sysfs only with a network namespace of its own (nsrun -n); without --sys a copy of this /sys serves")},
+	{"mount mqueue", unix.EPERM, says("a user namespace may mount message queues only with an ipc namespace of its own: nsrun -i")},
 	{"mount tmpfs", unix.EPERM, says("this mount namespace belongs to another user namespace: make one of your own, nsrun -m -- ...")},
 	{"mknod ", unix.EPERM, says("making a device needs CAP_MKNOD, and a device cgroup that allows it; in a user namespace (nsrun -U -r) nodes are bound instead")},
 	{"open /dev/null", unix.ENOENT, says("what masks files of /proc is the null device of the present /dev: put mkdev before this pivot, or leave /proc out with --proc=none")},

@@ -32,7 +32,7 @@ const (
 
 // args are openat2(2)'s arguments for path in the tree.
 func (t *Tree) args(path string, flags int, resolve uint64) []any {
-	rel := strings.Trim(path, "/")
+	rel := below(path)
 	if rel == "" {
 		rel = "."
 	}
@@ -40,7 +40,16 @@ func (t *Tree) args(path string, flags int, resolve uint64) []any {
 	return []any{t.FD, rel, entry.Struct(&how), int(unsafe.Sizeof(how))}
 }
 
-func (t *Tree) what(path string) string { return "open " + t.Name + "/" + strings.Trim(path, "/") }
+// below is path without the slashes around it: relative to a root.
+func below(path string) string { return strings.Trim(path, "/") }
+
+func (t *Tree) what(path string) string { return "open " + t.Name + "/" + below(path) }
+
+// RealDir opens the directory at path, making it where missing, if no component of the
+// path is a symbolic link (ELOOP otherwise).
+func (t *Tree) RealDir(b *entry.Builder, path string) entry.Reg {
+	return t.mountpoint(b, path, true, noLinks)
+}
 
 // Mountpoint opens the directory, or else the file, at path for something to be mounted
 // on it, and makes it, and the directories that lead to it (mode 0755), where missing.
@@ -58,7 +67,7 @@ func (t *Tree) mountpoint(b *entry.Builder, path string, dir bool, resolve uint6
 	b.If(t.what(path), unix.ENOENT, func(r entry.Reg) { fd = r }, func() {
 		PlainModes(b, func() {
 			at, name := t.FD, ""
-			parts := strings.Split(strings.Trim(path, "/"), "/")
+			parts := strings.Split(below(path), "/")
 			for i, part := range parts {
 				name = strings.Join(parts[:i+1], "/")
 				what := "make " + t.Name + "/" + name

@@ -159,6 +159,13 @@ func OwnNamespace(b *entry.Builder) {
 	b.Do("make / private", unix.SYS_MOUNT, "none", "/", 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 }
 
+// SlaveNamespace is [OwnNamespace], but that what is mounted outside later, on a mount that
+// is shared there, is seen inside too.
+func SlaveNamespace(b *entry.Builder) {
+	b.Do("unshare(CLONE_NEWNS)", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	b.Do("make / slave", unix.SYS_MOUNT, "none", "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
+}
+
 // PlainModes has file modes meant as they are written while f writes its calls: mkdir(2)
 // and mknod(2) obey the umask.
 func PlainModes(b *entry.Builder, f func()) {

@@ -3,10 +3,13 @@ package mount
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"staves/lib/entry"
+	"staves/lib/probe"
 )
 
 // Pivot makes the tree, whose descriptor is the root of a mount, the root of this mount
@@ -41,6 +44,70 @@ func Pivot(b *entry.Builder, root *Tree) {
 
 // maxStacked is how many mounts may lie on the old root. A stage leaves at most two.
 const maxStacked = 6
+
+// PivotTo is [Pivot] without an end for the old root: it goes to dir in the tree, made
+// where missing, with everything that is mounted on it.
+func PivotTo(b *entry.Builder, root *Tree, dir string) {
+	b.Close(root.RealDir(b, dir))
+	b.Do("chdir to the new root", unix.SYS_FCHDIR, root.FD)
+	b.Do("pivot_root", unix.SYS_PIVOT_ROOT, ".", below(dir))
+	b.Do("chdir to the new root", unix.SYS_CHDIR, "/")
+	b.Close(root.FD)
+}
+
+// Chroot makes the tree the root of this process, and of no other: chroot(2). The old
+// root stays mounted, and root finds it again.
+func Chroot(b *entry.Builder, root *Tree) {
+	b.Do("chdir to the new root", unix.SYS_FCHDIR, root.FD)
+	b.Do("chroot", unix.SYS_CHROOT, ".")
+	b.Close(root.FD)
+}
+
+// Move makes the tree, which lies over "/" ([AttachOverRoot]), the root, where the old one
+// is an initramfs: pivot_root(2) cannot put that away. All else that is mounted now is
+// detached; a full proc among it would let a user namespace inside mount one without masks.
+func Move(b *entry.Builder, root *Tree) error {
+	others, err := onRoot()
+	if err != nil {
+		return err
+	}
+	for _, path := range others {
+		what := "unmount " + path
+		b.Do(what, unix.SYS_UMOUNT2, path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		for range maxStacked {
+			b.Try(what, unix.EINVAL, unix.SYS_UMOUNT2, path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		}
+	}
+	b.Do("chdir to the new root", unix.SYS_FCHDIR, root.FD)
+	b.Do("chroot", unix.SYS_CHROOT, ".")
+	alone(b)
+	b.Close(root.FD)
+	return nil
+}
+
+// onRoot lists where on the root mount others are mounted, each once.
+func onRoot() ([]string, error) {
+	text, err := probe.ReadProc("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var top unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, "/", 0, unix.STATX_MNT_ID, &top); err != nil {
+		return nil, fmt.Errorf("statx /: %w", err)
+	}
+	var paths []string
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[1] != strconv.FormatUint(top.Mnt_id, 10) {
+			continue
+		}
+		if path := probe.Unescape(f[4]); path != "/" && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths) // what lies over another one's path comes before it
+	return paths, nil
+}
 
 // alone verifies that nothing lies over the root: that the old one is gone.
 func alone(b *entry.Builder) {

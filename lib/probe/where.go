@@ -64,6 +64,15 @@ func release(text string, major, minor int) bool {
 	return have[0] > major || have[0] == major && have[1] >= minor
 }
 
+// InitialCgroupNamespace tells whether the caller is in the cgroup namespace that the
+// machine started with, whose inode number is fixed (PROC_CGROUP_INIT_INO of the kernel).
+// Where /proc does not tell, it says yes: the answer that gives least away.
+func InitialCgroupNamespace() bool {
+	const initial = 0xeffffffb
+	var st unix.Stat_t
+	return unix.Stat("/proc/self/ns/cgroup", &st) != nil || st.Ino == initial
+}
+
 // InitialPidNamespace tells whether the caller is in the pid namespace that the machine
 // started with, whose inode number is fixed (PROC_PID_INIT_INO of the kernel). Without
 // /proc it says yes, the answer that gives least away.

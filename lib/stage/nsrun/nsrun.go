@@ -92,6 +92,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	}
 	for flag, fact := range map[uintptr]chain.Fact{
 		unix.CLONE_NEWUSER: chain.UserNS, unix.CLONE_NEWPID: chain.PidNS, unix.CLONE_NEWNET: chain.NetNS,
+		unix.CLONE_NEWCGROUP: chain.CgroupNS,
 	} {
 		if p.makes(flag) {
 			c.Provide(fact, link)
