@@ -40,13 +40,6 @@ type Builder struct {
 	err     error
 }
 
-// forkOp is a fork of the program.
-type forkOp struct {
-	place   int
-	after   []operation // the waiter's
-	cleaner []string
-}
-
 // A Reg names a kept result: a descriptor, mostly.
 type Reg int
 
@@ -74,23 +67,6 @@ type Load struct{ Field }
 // must only read. For one with pointers see [Builder.Store].
 func Struct[T any](p *T) []byte {
 	return slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(p)), unsafe.Sizeof(*p)))
-}
-
-// A Fork clones the process. The parent stays behind as a waiter: it never starts the
-// Go runtime, holds no descriptor but standard error, passes signals on, and ends as
-// its child ended, by the same exit code or the same signal. The child goes on.
-type Fork struct {
-	// Flags are clone(2)'s CLONE_NEW flags.
-	Flags uintptr
-	// Deathsig is sent to the child when the waiter dies, 0 for none.
-	Deathsig unix.Signal
-	// InitFollows tells the waiter that an init comes later in the program.
-	InitFollows bool
-	// Remove are directories that the waiter removes when the child has ended.
-	Remove []string
-	// Cleaner, where one of them cannot be removed, names the tool that takes over in a
-	// new start of this program, with these words: see [Resume].
-	Cleaner []string
 }
 
 // Empty tells whether nothing has been written.
@@ -249,68 +225,6 @@ func (b *Builder) Movable(f func()) {
 	f()
 	b.movable = false
 }
-
-// Fork forks. If the last fork of the program is one into no new namespace, and only
-// movable calls came after it, that one is made to be this one, which saves a process:
-// the movable calls are then made in the new namespaces.
-func (b *Builder) Fork(what string, f Fork) {
-	last := b.mergeable(&f)
-	if last == nil {
-		last = &forkOp{place: b.place()}
-		b.op(kindFork, what)
-		b.forks, b.fixed = append(b.forks, last), false
-	}
-	op := &b.ops[last.place]
-	op.label, op.tool = uint32(b.text(what)), uint32(b.text(b.Tool)) // if it fails, it is for this one's flags
-	op.args[forkFlags], op.args[forkDeathsig] = uint64(f.Flags), uint64(f.Deathsig)
-	if f.InitFollows {
-		op.flag = 1
-	}
-	// From the inside out: what was made last is removed first.
-	outer := last.after
-	last.after = nil
-	for _, dir := range f.Remove {
-		remove := operation{kind: kindCall, nr: unix.SYS_UNLINKAT, allow: uint16(unix.ENOENT)}
-		for i, arg := range []any{unix.AT_FDCWD, dir, unix.AT_REMOVEDIR} {
-			b.arg(&remove, i, arg)
-		}
-		last.after = append(last.after, remove)
-	}
-	last.after = append(last.after, outer...)
-	op.args[forkAfterLen] = uint64(len(last.after))
-	if f.Cleaner == nil {
-		return
-	}
-	words := slices.Clone(f.Cleaner)
-	if last.cleaner != nil {
-		words = append(words, last.cleaner[1:]...)
-	}
-	last.cleaner = words
-	head := afterVar + letters(uint64(unix.Getpid())) + ":"
-	op.args[forkEnv] = b.room(head + "aaaaaaaa:" + joinWords(words))
-	op.args[forkStatus] = op.args[forkEnv] + uint64(len(head))
-	op.want = b.text(selfExe)
-}
-
-// mergeable returns the last fork if f can be made in its place.
-func (b *Builder) mergeable(f *Fork) *forkOp {
-	if len(b.forks) == 0 || b.fixed {
-		return nil
-	}
-	last := b.forks[len(b.forks)-1]
-	args := &b.ops[last.place].args
-	if args[forkFlags] != 0 || args[forkDeathsig] != 0 {
-		return nil
-	}
-	if f.Cleaner != nil && last.cleaner != nil && f.Cleaner[0] != last.cleaner[0] {
-		return nil // two tools' clean-ups: two waiters
-	}
-	return last
-}
-
-// Init forks the first process of a pid namespace: the parent stays as its init, which
-// reaps, passes signals on, and ends when its child does.
-func (b *Builder) Init(what string) { b.op(kindInit, what) }
 
 // Exec runs the payload without starting the Go runtime, at the first of paths that can
 // be executed. With search the paths come from PATH: a directory that may not be

@@ -50,7 +50,7 @@ type record struct {
 	mask    uint64  // blocked signals, bit n-1 for signal n
 	ignored uint64  // ignored signals, likewise
 	closed  uintptr // standard descriptors that the caller had closed, bit n for fd n
-	shared  uintptr
+	link    uintptr // to the waiter, 0 for none
 	pinned  bool
 	env     []string // Environ's answer
 }

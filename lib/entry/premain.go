@@ -53,11 +53,15 @@ var scratch struct {
 	info   [16]uint64 // siginfo_t
 	status int32
 	zero   [2]uint64 // a timespec of nothing
-	poll   struct {
-		fd              int32
-		events, revents int16
-	}
-	slash [2]byte
+	poll   [6]pollfd
+	slash  [2]byte
+	// For what stays behind:
+	pair    uint64 // two descriptors
+	message uint64
+	group   int32
+	size    [4]uint16 // struct winsize
+	termios termios
+	statx   [32]uint64
 }
 
 // premain is where start, in entry_GOARCH.s, goes before the runtime.
@@ -279,6 +283,10 @@ func runFrom(base unsafe.Pointer, i, end uint64) (failed, errno uint64) {
 			i += uint64(op.onOK)
 		case kindSpawn:
 			r = spawn(base, op)
+		case kindHello:
+			r = hello()
+		case kindClose:
+			r = closeRange(uintptr(op.args[0]), uintptr(op.args[1]))
 		case kindExec:
 			r = execList(base, op)
 		}
@@ -357,6 +365,23 @@ func eachBit(base unsafe.Pointer, op *operation) uintptr {
 		}
 	}
 	return 0
+}
+
+// closeRange closes descriptors, but for the link: see Builder.CloseRange.
+//
+//go:nosplit
+//go:norace
+func closeRange(first, last uintptr) uintptr {
+	if rec.link != 0 && rec.link >= first && rec.link <= last {
+		if rec.link > first {
+			sys(unix.SYS_CLOSE_RANGE, first, rec.link-1, 0, 0, 0, 0)
+		}
+		first = rec.link + 1
+	}
+	if first > last {
+		return 0
+	}
+	return sys(unix.SYS_CLOSE_RANGE, first, last, 0, 0, 0, 0)
 }
 
 //go:nosplit

@@ -40,7 +40,7 @@ type operation struct {
 	allow uint16 // errno that is no failure; of a check, the errno that it fails with
 	onOK  uint16 // operations to skip: after success, after an allowed error
 	onErr uint16
-	flag  uint16 // of a fork: an init will follow; of bits: results are checked; of an exec: see execSearch
+	flag  uint16 // of bits: results are checked; of an exec: see execSearch
 	label uint32 // offsets of the texts that name the operation and its tool in an error
 	tool  uint32
 	want  uint64 // the only result that is right, plus 1; 0 for any
@@ -49,8 +49,7 @@ type operation struct {
 
 // Other kinds than calls use some fields for something else:
 //
-//	fork   args: flags, death signal, first and number of the waiter's operations, the
-//	       cleaner's environment, where in it the status goes; want: the cleaner's file
+//	fork   args: offset of its forkSpec
 //	exec   args: list of paths; index of the payload's first word, or lists of words and
 //	       of the environment
 //	check  args: two operands, mask
@@ -59,16 +58,8 @@ type operation struct {
 //	fail   args: the register with the errno
 //	format args: room for the text, what comes before the number, its register, what comes after
 //	park, outside, spawn: see helper.go; an outside's onOK are the helper's operations
-const (
-	forkFlags = iota
-	forkDeathsig
-	forkAfter
-	forkAfterLen
-	forkEnv
-	forkStatus
-
-	bitsResult = 5
-)
+//	hello  nothing; close args: the first and the last
+const bitsResult = 5
 
 // The flags of an exec.
 const (
@@ -97,6 +88,8 @@ const (
 	kindPark
 	kindOutside
 	kindSpawn
+	kindHello
+	kindClose
 )
 
 // encode puts the program together, in pieces that belong one behind the other: what
@@ -109,7 +102,7 @@ func (b *Builder) encode(state string) ([][]uint64, error) {
 	pieces := [][]uint64{words(hdr), words(b.ops)}
 	ops := len(b.ops)
 	for _, f := range b.forks { // the waiters' operations stand behind the program
-		b.ops[f.place].args[forkAfter] = uint64(ops)
+		b.ops[f.place].args[0] = b.room(string(Struct(b.spec(f, ops))))
 		pieces = append(pieces, words(f.after))
 		ops += len(f.after)
 	}

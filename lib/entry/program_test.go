@@ -262,8 +262,8 @@ func TestForksMerge(t *testing.T) {
 		w(&b)
 	}
 	f := b.forks[0]
-	if !reflect.DeepEqual(f.cleaner, []string{"cgset", "z", "x"}) || len(f.after) != 3 {
-		t.Errorf("the clean-up is %q and %d operations", f.cleaner, len(f.after))
+	if !reflect.DeepEqual(f.Cleaner, []string{"cgset", "z", "x"}) || len(f.after) != 3 {
+		t.Errorf("the clean-up is %q and %d operations", f.Cleaner, len(f.after))
 	}
 	for i, want := range []string{"/b", "/d", "/a"} { // from the inside out
 		dir := b.blob[f.after[i].args[1]:]

@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The parents that a fork leaves behind: the waiter outside, the init inside a pid
-// namespace. Neither starts the Go runtime. The rules of premain.go hold here too.
+// The waiter: the payload's parent in the old namespaces.
 
 // fork clones the process. The parent becomes the waiter and never returns; the child
 // goes on with the program, with the caller's mask and dispositions.
@@ -15,178 +14,280 @@ import (
 //go:nosplit
 //go:norace
 func fork(base unsafe.Pointer, op *operation) uintptr {
-	if rec.shared == 0 {
-		// Where an init leaves the payload's wait status for the waiter: an exit code
-		// alone cannot tell a signal from 128+n.
-		m := sys(unix.SYS_MMAP, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
-		if isErr(m) {
-			return m
+	spec := (*forkSpec)(at(base, uintptr(op.args[0])))
+	var ends uint64 // of a socket, the waiter's and the child's
+	if spec.features != 0 {
+		pair := uintptr(unsafe.Pointer(&scratch.pair))
+		if r := sys(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0, pair, 0, 0); isErr(r) {
+			return r
 		}
-		rec.shared = m
-	}
-	deathsig := uintptr(op.args[forkDeathsig])
-	self := uintptr(0)
-	if deathsig != 0 {
-		if self = sys(unix.SYS_PIDFD_OPEN, sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0), 0, 0, 0, 0, 0); isErr(self) {
-			return self
-		}
+		ends = scratch.pair
 	}
 	becomeParent()
-	pid := sys(unix.SYS_CLONE, uintptr(op.args[forkFlags])|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid := sys(unix.SYS_CLONE, uintptr(spec.flags)|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid != 0 && !isErr(pid) {
-		waiter(base, op, pid)
-	}
-	if pid == 0 && deathsig != 0 {
-		sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, deathsig, 0, 0, 0, 0)
-		// prctl(2): the signal is not sent for a parent that is dead already. Its pid
-		// is 0 for the first process of a pid namespace, so ask the pidfd.
-		scratch.poll.fd, scratch.poll.events = int32(self), 1 // POLLIN
-		if sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&scratch.poll)), 1, uintptr(unsafe.Pointer(&scratch.zero)), 0, 0, 0) == 1 {
-			exit(uintptr(unix.SIGKILL) + 128)
+		setWaiting(base, spec, pid)
+		if rec.link != 0 { // to a waiter that detaches: from here on the chain goes by itself
+			tell(rec.link, msgExec, 0)
 		}
-	}
-	if deathsig != 0 {
-		sys(unix.SYS_CLOSE, self, 0, 0, 0, 0, 0)
+		if ends != 0 {
+			hold(slotLink, uintptr(ends&0xffffffff))
+		}
+		stayAsWaiter()
 	}
 	stopBeingParent()
+	if ends != 0 {
+		sys(unix.SYS_CLOSE, uintptr(ends&0xffffffff), 0, 0, 0, 0, 0)
+		if isErr(pid) {
+			sys(unix.SYS_CLOSE, uintptr(ends>>32), 0, 0, 0, 0, 0)
+			return pid
+		}
+		rec.link = uintptr(ends >> 32)
+	}
+	setWaiting(base, spec, 0)
 	rec.forked = rec.forked || pid == 0
+	if r := tieToWaiter(); isErr(r) {
+		return r
+	}
 	return pid
 }
 
-// shared is the page that waiter and init have in common.
+// tieToWaiter has the kernel end the first process of a pid namespace with its waiter.
+// That holds as long as the process does not change its ids (prctl(2)), which its child
+// does, not the init.
 //
 //go:nosplit
 //go:norace
-func shared() unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&rec.shared)) }
-
-// forkInit forks the first process of a pid namespace: the parent stays as its init.
-//
-//go:nosplit
-//go:norace
-func forkInit() uintptr {
-	becomeParent()
-	// Inside the container /proc/1/exe, root, cwd and fd would lead to the host's files.
-	// From before there is anybody to look: the child may be far ahead of its parent.
-	dumpable := sys(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0, 0)
-	sys(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0)
-	pid := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
-	if pid != 0 && !isErr(pid) {
-		initLoop(pid)
+func tieToWaiter() uintptr {
+	spec := spec()
+	if spec.deathsig == 0 || spec.features&featInit == 0 {
+		return 0
 	}
-	if dumpable == 1 { // 2, which only the kernel sets, it sets again
-		sys(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0, 0)
+	if r := sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(spec.deathsig), 0, 0, 0, 0); isErr(r) {
+		return r
 	}
-	stopBeingParent()
-	return pid
-}
-
-// becomeParent blocks every signal, so that none is lost between clone and the loop
-// that waits for them, and sees to it that children can be waited for.
-//
-//go:nosplit
-//go:norace
-func becomeParent() {
-	scratch.set = allSignals
-	sys(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&scratch.set)), 0, 8, 0, 0)
-	setHandler(uintptr(unix.SIGCHLD), 0)
-}
-
-// stopBeingParent undoes becomeParent, in the child.
-//
-//go:nosplit
-//go:norace
-func stopBeingParent() {
-	if rec.ignored&(1<<(unix.SIGCHLD-1)) != 0 {
-		setHandler(uintptr(unix.SIGCHLD), 1)
+	// The signal is not sent for a parent that is dead already. Its pid would not tell:
+	// it is 0 for the first process of a pid namespace. Its end of the socket does.
+	scratch.poll[0] = pollfd{fd: int32(rec.link)}
+	if poll(1, true) == 1 {
+		exit(128 + uintptr(unix.SIGKILL))
 	}
-	sys(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&rec.mask)), 0, 8, 0, 0)
+	return 0
 }
 
-//go:nosplit
-//go:norace
-func setHandler(sig, handler uintptr) {
-	scratch.act.handler, scratch.act.flags, scratch.act.restorer, scratch.act.mask = handler, 0, 0, 0
-	sys(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&scratch.act)), 0, 8, 0, 0)
-}
-
-// letGo gives up what a process that only waits must not hold on to: descriptors,
-// since a reader waits for the last writer, and the working directory, which would
-// keep a file system busy and lead out of a container.
+// hello waits for the waiter: see Builder.Hello.
 //
 //go:nosplit
 //go:norace
-func letGo(keepStderr bool) {
-	if keepStderr {
-		sys(unix.SYS_CLOSE_RANGE, 0, 1, 0, 0, 0, 0)
-		sys(unix.SYS_CLOSE_RANGE, 3, 0xffffffff, 0, 0, 0, 0)
+func hello() uintptr {
+	tell(rec.link, msgHello, 0)
+	kind, errno, _ := hear(rec.link)
+	if kind != msgGo {
+		exit(128 + uintptr(unix.SIGKILL)) // the waiter is dead
+	}
+	if spec().features&featInit == 0 {
+		partFromWaiter()
+	}
+	return -errno
+}
+
+// partFromWaiter gives up the link, if it has done its work.
+//
+//go:nosplit
+//go:norace
+func partFromWaiter() {
+	if rec.link != 0 && spec().features&featDetach == 0 {
+		sys(unix.SYS_CLOSE, rec.link, 0, 0, 0, 0, 0)
+		rec.link = 0
+	}
+}
+
+type pollfd struct {
+	fd              int32
+	events, revents int16
+}
+
+const (
+	pollIn  = 1
+	pollOut = 4
+)
+
+// poll waits for one of the first n of scratch.poll, or just looks. What ends a
+// descriptor (POLLHUP, POLLERR) is always looked for.
+//
+//go:nosplit
+//go:norace
+func poll(n uintptr, look bool) uintptr {
+	timeout := uintptr(0)
+	if look {
+		timeout = uintptr(unsafe.Pointer(&scratch.zero))
+	}
+	return sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&scratch.poll)), n, timeout, 0, 0, 0)
+}
+
+// stayAsWaiter, stayAsInit and stayAsWatch go on with waiter, initLoop and watch on the
+// stack that the process began with, where nothing is needed any more. They do not return.
+func stayAsWaiter()
+func stayAsInit()
+func stayAsWatch()
+
+// waiter passes signals on, stops when the payload stops, copies for a terminal, cleans
+// up and ends as the payload ended.
+//
+//lint:ignore U1000 called from assembly
+//go:nosplit
+//go:norace
+func waiter() {
+	spec := spec()
+	waiting.features = uintptr(spec.features)
+	holdReg(slotParent, spec.parent)
+	holdReg(slotMaster, spec.terminal)
+	holdReg(slotPidFile, spec.pidFile)
+	holdReg(slotInfo, spec.info)
+	holdReg(slotStatus, spec.status)
+	hold(slotStderr, 2)
+	findTerminal()
+	startCopying()
+	letGo()
+	openSignals(unix.SFD_NONBLOCK)
+	listen()
+	for {
+		scratch.poll[0] = pollfd{fd: int32(fd(slotSignals)), events: pollIn}
+		scratch.poll[1] = pollfd{fd: int32(fd(slotLink)), events: pollIn}
+		scratch.poll[2] = pollfd{fd: int32(fd(slotParent)), events: pollIn}
+		pollCopying()
+		if isErr(poll(6, false)) {
+			continue
+		}
+		copyAll()
+		if scratch.poll[2].revents != 0 {
+			drop(slotParent)
+			sys(unix.SYS_KILL, waiting.child, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+		}
+		if scratch.poll[1].revents != 0 {
+			hearChild()
+		}
+		for sig, sent := readSignal(); sig != 0; sig, sent = readSignal() {
+			waiterSignal(sig, sent)
+		}
+	}
+}
+
+// listen has the kernel send SIGCONT for a message of the child's side, which wakes a
+// waiter that is stopped; and for the death of the process not to be outlived.
+//
+//go:nosplit
+//go:norace
+func listen() {
+	if link := fd(slotLink); waiting.features&featInit != 0 {
+		sys(unix.SYS_FCNTL, link, unix.F_SETOWN, waiting.self, 0, 0, 0)
+		sys(unix.SYS_FCNTL, link, unix.F_SETSIG, uintptr(unix.SIGCONT), 0, 0, 0)
+		sys(unix.SYS_FCNTL, link, unix.F_SETFL, unix.O_RDWR|unix.O_ASYNC|unix.O_NONBLOCK, 0, 0, 0)
 	} else {
-		sys(unix.SYS_CLOSE_RANGE, 0, 0xffffffff, 0, 0, 0, 0)
+		sys(unix.SYS_FCNTL, link, unix.F_SETFL, unix.O_RDWR|unix.O_NONBLOCK, 0, 0, 0)
 	}
-	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&scratch.slash)), 0, 0, 0, 0, 0)
-}
-
-// nextSignal waits for a signal. sent tells whether a process sent it: what the
-// kernel sends (a key on the terminal) it sends to the payload as well.
-//
-//go:nosplit
-//go:norace
-func nextSignal() (sig uintptr, sent bool) {
-	for {
-		scratch.set = allSignals
-		r := sys(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&scratch.set)), uintptr(unsafe.Pointer(&scratch.info)), 0, 8, 0, 0)
-		if !isErr(r) {
-			return r, int32(scratch.info[1]) <= 0 // si_code: SI_USER and below
-		}
+	if *heldAt(slotParent) != 0 {
+		sys(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0, 0)
 	}
 }
 
-// waiter stays behind as the payload's parent in the old namespaces: it passes
-// signals on, stops when the payload stops, cleans up and ends as the payload ended.
-//
 //go:nosplit
 //go:norace
-func waiter(base unsafe.Pointer, op *operation, child uintptr) {
-	letGo(true)
-	hasInit := op.flag != 0
-	for {
-		sig, sent := nextSignal()
-		switch {
-		case sig == uintptr(unix.SIGCHLD):
-			for {
-				// Any child: as process 1 of a container it has others than its own.
-				pid := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&scratch.status)), unix.WNOHANG|unix.WUNTRACED, 0, 0, 0)
-				if pid == 0 || isErr(pid) {
-					break
+func waiterSignal(sig uintptr, sent bool) {
+	if sig == uintptr(unix.SIGCONT) { // the terminal's settings may have been changed meanwhile
+		makeRaw(true)
+	}
+	switch {
+	case sig == uintptr(unix.SIGCHLD):
+		for pid, status := reaped(); pid != 0; pid, status = reaped() {
+			switch {
+			case stopped(status):
+				if pid == waiting.child {
+					stopSelf()
 				}
-				if pid != child {
-					continue
-				}
-				if scratch.status&0xff != 0x7f {
-					status := scratch.status
-					if *(*int32)(shared()) != 0 {
-						status = *(*int32)(unsafe.Add(shared(), 4))
-					}
-					if !cleanUp(base, op) {
-						becomeCleaner(base, op, status)
-					}
-					die(status)
-				}
-				stopSelf()
-				sys(unix.SYS_KILL, child, uintptr(unix.SIGCONT), 0, 0, 0, 0)
+			case continued(status):
+			case pid == waiting.child:
+				end(int32(status))
+			case pid == waiting.watch:
+				waiting.watch = 0
 			}
-		case sent:
-			sys(unix.SYS_KILL, child, sig, 0, 0, 0, 0)
-		case hasInit && (sig == uintptr(unix.SIGTSTP) || sig == uintptr(unix.SIGTTIN) || sig == uintptr(unix.SIGTTOU)):
-			// An init in between does not stop, so the payload's stop is not seen here.
+		}
+	case sig == uintptr(unix.SIGWINCH) && *heldAt(slotMaster) != 0:
+		followSize()
+	case sent, waiting.features&featSession != 0 && sig != uintptr(unix.SIGCONT):
+		passOn(sig)
+	}
+}
+
+// hearChild takes the messages of the child's side.
+//
+//go:nosplit
+//go:norace
+func hearChild() {
+	for {
+		kind, what, closed := hear(fd(slotLink))
+		switch {
+		case closed:
+			drop(slotLink)
+			if waiting.executed {
+				exit(0)
+			}
+			return
+		case kind == 0:
+			return
+		case kind == msgHello:
+			tell(fd(slotLink), msgGo, greet())
+		case kind == msgStopped:
 			stopSelf()
+		case kind == msgStatus:
+			waiting.status, waiting.told = int32(what), true
+		case kind == msgExec:
+			waiting.executed = true
+		case kind == msgNoExec:
+			waiting.executed = false
 		}
 	}
 }
 
+// stopSelf stops the waiter as its child has stopped. When it goes on, the terminal's
+// foreground is the child's again, if it was and the shell has given it to us.
+//
 //go:nosplit
 //go:norace
 func stopSelf() {
-	sys(unix.SYS_KILL, sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0), uintptr(unix.SIGSTOP), 0, 0, 0, 0)
+	leaveTerminal()
+	sys(unix.SYS_KILL, waiting.self, uintptr(unix.SIGSTOP), 0, 0, 0, 0)
+	returnToTerminal()
+}
+
+// end cleans up after the child and ends the waiter as the child ended.
+//
+//go:nosplit
+//go:norace
+func end(status int32) {
+	for *heldAt(slotLink) != 0 && !waiting.told { // the init's exit code alone cannot tell a signal from 128+n
+		kind, what, closed := hear(fd(slotLink))
+		if kind == msgStatus {
+			waiting.status, waiting.told = int32(what), true
+		}
+		if closed || kind == 0 {
+			break
+		}
+	}
+	if waiting.told {
+		status = waiting.status
+	}
+	stopCopying()
+	takeTerminal()
+	reportEnd(status)
+	if waiting.watch != 0 {
+		sys(unix.SYS_KILL, waiting.watch, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+		sys(unix.SYS_WAIT4, waiting.watch, 0, 0, 0, 0, 0)
+	}
+	if !cleanUp() {
+		becomeCleaner(status)
+	}
+	die(status)
 }
 
 // cleanUp carries out the waiter's own operations. It tells whether there is nothing
@@ -194,14 +295,15 @@ func stopSelf() {
 //
 //go:nosplit
 //go:norace
-func cleanUp(base unsafe.Pointer, op *operation) bool {
+func cleanUp() bool {
 	clean := true
-	for i := uintptr(0); i < uintptr(op.args[forkAfterLen]); i++ {
-		after := opAt(base, uintptr(op.args[forkAfter])+i)
-		r := call(base, after)
+	spec := spec()
+	for i := uintptr(0); i < uintptr(spec.afterLen); i++ {
+		after := opAt(base(), uintptr(spec.after)+i)
+		r := call(base(), after)
 		clean = clean && (!isErr(r) || uint16(-r) == after.allow)
 	}
-	return clean || op.args[forkEnv] == 0
+	return clean || spec.cleanerEnv == 0
 }
 
 // becomeCleaner makes a Go program of the waiter again, to clean up with patience: see
@@ -209,70 +311,13 @@ func cleanUp(base unsafe.Pointer, op *operation) bool {
 //
 //go:nosplit
 //go:norace
-func becomeCleaner(base unsafe.Pointer, op *operation, status int32) {
-	// The wait status, as eight letters, goes where encode left room for it.
+func becomeCleaner(status int32) {
+	base, spec := base(), spec()
+	// The wait status, as eight letters, goes where there is room for it.
 	for i := uintptr(0); i < 8; i++ {
-		*(*byte)(at(base, uintptr(op.args[forkStatus])+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
+		*(*byte)(at(base, uintptr(spec.cleanerStatus)+i)) = 'a' + byte(uint32(status)>>(28-4*i))&15
 	}
-	scratch.info[0], scratch.info[1] = uint64(uintptr(at(base, uintptr(op.args[forkEnv])))), 0
+	scratch.info[0], scratch.info[1] = uint64(uintptr(at(base, uintptr(spec.cleanerEnv)))), 0
 	// Every signal stays blocked: a cleaner has little to do, and should get to do it.
-	sys(unix.SYS_EXECVE, uintptr(at(base, uintptr(op.want))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
-}
-
-// initLoop is the init of a pid namespace: it reaps every orphan, passes signals on,
-// and ends when its child does, which ends whatever else is left in the namespace
-// (pid_namespaces(7)).
-//
-//go:nosplit
-//go:norace
-func initLoop(child uintptr) {
-	letGo(false)
-	for {
-		sig, sent := nextSignal()
-		if sig != uintptr(unix.SIGCHLD) {
-			if sent {
-				sys(unix.SYS_KILL, child, sig, 0, 0, 0, 0)
-			}
-			continue
-		}
-		for {
-			pid := sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&scratch.status)), unix.WNOHANG, 0, 0, 0)
-			if pid == 0 || isErr(pid) {
-				break
-			}
-			if pid == child {
-				*(*int32)(unsafe.Add(shared(), 4)) = scratch.status
-				*(*int32)(shared()) = 1
-				if s := uintptr(scratch.status) & 0x7f; s != 0 {
-					exit(128 + s)
-				}
-				exit(uintptr(scratch.status) >> 8 & 0xff)
-			}
-		}
-	}
-}
-
-// die ends the process as a wait status says another one ended (wait(2)).
-//
-//go:nosplit
-//go:norace
-func die(status int32) {
-	sig := uintptr(status) & 0x7f
-	if sig == 0 {
-		exit(uintptr(status) >> 8 & 0xff)
-	}
-	sys(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0) // the payload has dumped core, if anyone has
-	setHandler(sig, 0)
-	scratch.set = ^(uint64(1) << (sig - 1))
-	sys(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&scratch.set)), 0, 8, 0, 0)
-	sys(unix.SYS_KILL, sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0), sig, 0, 0, 0, 0)
-	exit(128 + sig)
-}
-
-//go:nosplit
-//go:norace
-func exit(code uintptr) {
-	for {
-		sys(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0, 0)
-	}
+	sys(unix.SYS_EXECVE, uintptr(at(base, uintptr(spec.cleanerFile))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
 }

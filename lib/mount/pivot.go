@@ -139,11 +139,11 @@ func CloseDoors(b *entry.Builder, keep []int) {
 	from := 3
 	for _, fd := range stay {
 		if fd > from {
-			b.Do("close_range", unix.SYS_CLOSE_RANGE, from, fd-1, 0)
+			b.CloseRange("close_range", uint(from), uint(fd-1))
 		}
 		from = max(from, fd+1)
 	}
-	b.Do("close_range", unix.SYS_CLOSE_RANGE, from, 0xffffffff, 0)
+	b.CloseRange("close_range", uint(from), 0xffffffff)
 }
 
 // Enter makes dir, a path in the new root, the working directory, and verifies that the

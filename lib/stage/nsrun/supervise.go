@@ -67,7 +67,7 @@ func (v *supervise) fork(p *plan, flags uintptr) {
 	deathsig, _ := v.deathSignal(p)
 	call := "clone(" + ns.Names(flags) + ")"
 	p.raw(call, "the child starts in the new namespaces, the parent waits outside", "clone(2)", func(b *entry.Builder) {
-		b.Fork(call, entry.Fork{Flags: flags, Deathsig: deathsig, InitFollows: v.inits(p)})
+		b.Fork(call, entry.Fork{Flags: flags, Deathsig: deathsig, Init: v.inits(p)})
 	})
 }
 

@@ -1,0 +1,289 @@
+package entry
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the processes that stay behind have in common: the waiter (waiter.go), the init
+// (init.go) and the watch (watch.go). None of them starts the Go runtime. The rules of
+// premain.go hold in all these files.
+
+// waiting is what such a process knows. Each has its own.
+var waiting struct {
+	child    uintptr
+	watch    uintptr // the waiter's: pid of the watch, 0 for none
+	signal   uintptr // the watch's: what the child gets
+	features uintptr
+	base     uintptr // of the program: no pointers here, whose writing has a barrier
+	spec     uintptr
+	self     uintptr // its pid
+
+	status         int32 // what the init has told of its child
+	told, executed bool  // the init has; the child is executing its program
+
+	group   int32 // the waiter's own process group, if it has the terminal's foreground
+	stopped int32 // the group that had it when the child stopped
+	copying copying
+}
+
+//go:nosplit
+//go:norace
+func setWaiting(base unsafe.Pointer, spec *forkSpec, child uintptr) {
+	waiting.base, waiting.spec, waiting.child = uintptr(base), uintptr(unsafe.Pointer(spec)), child
+}
+
+//go:nosplit
+//go:norace
+func base() unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&waiting.base)) }
+
+//go:nosplit
+//go:norace
+func spec() *forkSpec { return *(**forkSpec)(unsafe.Pointer(&waiting.spec)) }
+
+// held are the descriptors that such a process holds, each plus 1; 0 for none.
+var held [slots]uintptr
+
+const (
+	slotStderr   = iota
+	slotLink     // to the child's side, or the waiter's
+	slotSignals  // signalfd(2)
+	slotParent   // pidfd of the process that is not to be outlived
+	slotTerminal // the terminal that the waiter was in the foreground of
+	slotMaster   // of a pseudo-terminal, and what goes to and fro:
+	slotIn
+	slotOut
+	slotSlave
+	slotPidFile
+	slotInfo
+	slotStatus
+	slots
+)
+
+// fd is the descriptor in a slot; -1, which no system call takes for one, if there is none.
+//
+//go:nosplit
+//go:norace
+func fd(slot uintptr) uintptr { return *heldAt(slot) - 1 }
+
+//go:nosplit
+//go:norace
+func hold(slot, fd uintptr) { *heldAt(slot) = fd + 1 }
+
+//go:nosplit
+//go:norace
+func holdReg(slot uintptr, r uint64) {
+	if r != 0 {
+		hold(slot, *reg(uintptr(r)))
+	}
+}
+
+//go:nosplit
+//go:norace
+func drop(slot uintptr) {
+	if *heldAt(slot) != 0 {
+		sys(unix.SYS_CLOSE, fd(slot), 0, 0, 0, 0, 0)
+		*heldAt(slot) = 0
+	}
+}
+
+//go:nosplit
+//go:norace
+func heldAt(slot uintptr) *uintptr {
+	return (*uintptr)(unsafe.Add(unsafe.Pointer(&held), 8*slot))
+}
+
+// letGo gives up what a process that only waits must not hold on to: descriptors but
+// those held, since a reader waits for the last writer, and the working directory, which
+// would keep a file system busy and lead out of a container.
+//
+//go:nosplit
+//go:norace
+func letGo() {
+	const last = 0xffffffff
+	for next := uintptr(0); ; {
+		low := uintptr(last)
+		for slot := uintptr(0); slot < slots; slot++ {
+			if f := fd(slot); f >= next && f < low {
+				low = f
+			}
+		}
+		if low == last {
+			sys(unix.SYS_CLOSE_RANGE, next, last, 0, 0, 0, 0)
+			break
+		}
+		if low > next {
+			sys(unix.SYS_CLOSE_RANGE, next, low-1, 0, 0, 0, 0)
+		}
+		next = low + 1
+	}
+	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&scratch.slash)), 0, 0, 0, 0, 0)
+}
+
+// becomeParent blocks every signal, so that none is lost between clone and the loop
+// that waits for them, and sees to it that children can be waited for.
+//
+//go:nosplit
+//go:norace
+func becomeParent() {
+	scratch.set = allSignals
+	sys(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&scratch.set)), 0, 8, 0, 0)
+	setHandler(uintptr(unix.SIGCHLD), 0)
+}
+
+// stopBeingParent undoes becomeParent, in the child.
+//
+//go:nosplit
+//go:norace
+func stopBeingParent() {
+	if rec.ignored&(1<<(unix.SIGCHLD-1)) != 0 {
+		setHandler(uintptr(unix.SIGCHLD), 1)
+	}
+	sys(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&rec.mask)), 0, 8, 0, 0)
+}
+
+//go:nosplit
+//go:norace
+func setHandler(sig, handler uintptr) {
+	scratch.act.handler, scratch.act.flags, scratch.act.restorer, scratch.act.mask = handler, 0, 0, 0
+	sys(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&scratch.act)), 0, 8, 0, 0)
+}
+
+// openSignals makes the descriptor that signals are read from.
+//
+//go:nosplit
+//go:norace
+func openSignals(flags uintptr) {
+	scratch.set = allSignals
+	waiting.self = sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0)
+	r := sys(unix.SYS_SIGNALFD4, ^uintptr(0), uintptr(unsafe.Pointer(&scratch.set)), 8, unix.SFD_CLOEXEC|flags, 0, 0)
+	if isErr(r) { // no descriptor, no memory: a parent that cannot wait would be worse
+		sys(unix.SYS_KILL, waiting.child, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+		exit(125)
+	}
+	hold(slotSignals, r)
+}
+
+// readSignal takes the next signal, 0 if there is none. sent tells whether a process
+// sent it: what the kernel sends (a key on the terminal) it sends to the child as well.
+//
+//go:nosplit
+//go:norace
+func readSignal() (sig uintptr, sent bool) {
+	r := sys(unix.SYS_READ, fd(slotSignals), uintptr(unsafe.Pointer(&scratch.info)), unsafe.Sizeof(scratch.info), 0, 0, 0)
+	if r != unsafe.Sizeof(scratch.info) {
+		return 0, false
+	}
+	// ssi_code: SI_USER and below. A SIGPIPE of its own says that of itself too.
+	return uintptr(uint32(scratch.info[0])), int32(scratch.info[1]) <= 0 && uintptr(scratch.info[1]>>32) != waiting.self
+}
+
+// passOn gives the child the signal just read.
+//
+//go:nosplit
+//go:norace
+func passOn(sig uintptr) {
+	to := waiting.child
+	if waiting.features&(featSession|featInit) == featSession {
+		// What keys do in a session, without a terminal that knows of it: the group of
+		// its leader gets it; and the kernel lets nobody stop it by SIGTSTP, which is for
+		// those who have a shell in their session.
+		switch sig {
+		case uintptr(unix.SIGTSTP):
+			sig, to = uintptr(unix.SIGSTOP), -to
+		case uintptr(unix.SIGINT), uintptr(unix.SIGQUIT):
+			to = -to
+		}
+	}
+	const siQueue = 0xffffffff // SI_QUEUE, -1
+	if uint32(scratch.info[1]) != siQueue || int(to) < 0 {
+		sys(unix.SYS_KILL, to, sig, 0, 0, 0, 0)
+		return
+	}
+	// sigqueue(3): the value goes along. signalfd_siginfo has it elsewhere than siginfo_t.
+	pid, value := scratch.info[1]>>32|scratch.info[2]<<32, scratch.info[6]
+	scratch.info[1], scratch.info[2], scratch.info[3] = siQueue, pid, value
+	sys(unix.SYS_RT_SIGQUEUEINFO, to, sig, uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
+}
+
+// reaped waits for a child that has ended, stopped or gone on, 0 if there is none.
+//
+//go:nosplit
+//go:norace
+func reaped() (pid, status uintptr) {
+	const wContinued = 8
+	// Any child: as process 1 of a container a waiter has others than its own.
+	pid = sys(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&scratch.status)), unix.WNOHANG|unix.WUNTRACED|wContinued, 0, 0, 0)
+	if isErr(pid) {
+		return 0, 0
+	}
+	return pid, uintptr(uint32(scratch.status))
+}
+
+// The kinds of wait status besides those of an end (wait(2)).
+//
+//go:nosplit
+//go:norace
+func stopped(status uintptr) bool { return status&0xff == 0x7f }
+
+//go:nosplit
+//go:norace
+func continued(status uintptr) bool { return status == 0xffff }
+
+// Messages between a waiter and the child's side, on a socket: the kind, and above its
+// eight bits what it tells.
+const (
+	msgHello = iota + 1 // the child: see Builder.Hello
+	msgGo               // the answer, with an errno
+	msgStopped
+	msgContinued
+	msgStatus // the init: the wait status of its child
+	msgExec   // the child: about to execute its program
+	msgNoExec // that failed
+)
+
+//go:nosplit
+//go:norace
+func tell(link, kind, what uintptr) bool {
+	scratch.message = uint64(kind | what<<8)
+	return sys(unix.SYS_SENDTO, link, uintptr(unsafe.Pointer(&scratch.message)), 8, unix.MSG_NOSIGNAL, 0, 0) == 8
+}
+
+// hear takes the next message; its kind is 0 if there is none, and closed tells that
+// there will be none.
+//
+//go:nosplit
+//go:norace
+func hear(link uintptr) (kind, what uintptr, closed bool) {
+	r := sys(unix.SYS_RECVFROM, link, uintptr(unsafe.Pointer(&scratch.message)), 8, 0, 0, 0)
+	if r != 8 {
+		return 0, 0, r == 0 || r == failure(uintptr(unix.ECONNRESET))
+	}
+	return uintptr(scratch.message & 0xff), uintptr(scratch.message >> 8), false
+}
+
+// die ends the process as a wait status says another one ended (wait(2)).
+//
+//go:nosplit
+//go:norace
+func die(status int32) {
+	sig := uintptr(status) & 0x7f
+	if sig == 0 {
+		exit(uintptr(status) >> 8 & 0xff)
+	}
+	sys(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0) // the payload has dumped core, if anyone has
+	setHandler(sig, 0)
+	scratch.set = ^(uint64(1) << (sig - 1))
+	sys(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&scratch.set)), 0, 8, 0, 0)
+	sys(unix.SYS_KILL, sys(unix.SYS_GETPID, 0, 0, 0, 0, 0, 0), sig, 0, 0, 0, 0)
+	exit(128 + sig)
+}
+
+//go:nosplit
+//go:norace
+func exit(code uintptr) {
+	for {
+		sys(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0, 0)
+	}
+}
