@@ -151,6 +151,8 @@ const (
 	Root     Fact = "root" // a directory tree to pivot to
 	Pivoted  Fact = "pivot"
 	Devices  Fact = "devices" // a /dev with nodes
+	// Waiter: a parent that cleans up when its child ends.
+	Waiter Fact = "waiter"
 	// MappedRoot: in the user namespace, the process is root.
 	MappedRoot Fact = "mapped root"
 )

@@ -149,6 +149,13 @@ func execfn() string {
 // CPUs that it may use, and with the limit on open files that the runtime raised put
 // back. It returns only on error: the bare errno.
 func Execve(path string, argv, env []string) error {
+	announce(msgExec)
+	err := execve(path, argv, env)
+	announce(msgNoExec)
+	return err
+}
+
+func execve(path string, argv, env []string) error {
 	if rec.ran {
 		restoreSignals()
 		unpin()

@@ -92,6 +92,7 @@ func premain() {
 	rec.secure = auxv(atSecure) != 0
 	if !rec.secure && decode() {
 		rec.resumed = true
+		takeLink(uintptr((*header)(unsafe.Pointer(&program)).link))
 		nameProcess()
 		rec.failed, rec.errno = run(unsafe.Pointer(&program))
 	}
@@ -426,6 +427,7 @@ func execList(base unsafe.Pointer, op *operation) uintptr {
 		env = pointers(base, uintptr(op.args[execEnv]))
 	}
 	worst := failure(uintptr(unix.ENOENT))
+	announce(msgExec)
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
 		var r uintptr
 		if op.flag&execLook != 0 {
@@ -440,12 +442,14 @@ func execList(base unsafe.Pointer, op *operation) uintptr {
 				worst = r
 			}
 		default:
+			announce(msgNoExec)
 			return r
 		}
 		for *(*byte)(p) != 0 {
 			p = unsafe.Add(p, 1)
 		}
 	}
+	announce(msgNoExec)
 	return worst
 }
 

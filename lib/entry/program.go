@@ -24,6 +24,7 @@ type header struct {
 	state      uint64 // offset and length of the caller's state
 	stateLen   uint64
 	size       uint64 // of the whole, in words
+	link       uint64 // a descriptor that leads to a waiter, 0 for none
 }
 
 const magic = 0x33766172_70737473
@@ -97,7 +98,7 @@ const (
 func (b *Builder) encode(state string) ([][]uint64, error) {
 	hdr := []header{{
 		magic: magic, pid: uint64(unix.Getpid()), main: uint64(len(b.ops)),
-		state: b.room(state), stateLen: uint64(len(state)),
+		state: b.room(state), stateLen: uint64(len(state)), link: uint64(rec.link),
 	}}
 	pieces := [][]uint64{words(hdr), words(b.ops)}
 	ops := len(b.ops)

@@ -12,13 +12,16 @@ import (
 
 // restart executes this program's own file with env, at the entry point start.
 func restart(env []string) error {
+	if rec.link != 0 { // the next life goes on with it
+		sys(unix.SYS_FCNTL, rec.link, unix.F_SETFD, 0, 0, 0, 0)
+	}
 	if !rec.ran {
 		return restartCopy(env)
 	}
-	err := Execve(selfExe, os.Args, env)
+	err := execve(selfExe, os.Args, env)
 	if errors.Is(err, unix.ENOENT) { // no /proc here
 		if fn := execfn(); fn != "" {
-			err = Execve(fn, os.Args, env)
+			err = execve(fn, os.Args, env)
 		}
 		if errors.Is(err, unix.ENOENT) {
 			return errNoSelf
@@ -55,5 +58,5 @@ func restartCopy(env []string) error {
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		return fmt.Errorf("seal the copy of this program: %w", err)
 	}
-	return fmt.Errorf("execute the copy of this program: %w", Execve(fmt.Sprintf("/proc/self/fd/%d", fd), os.Args, env))
+	return fmt.Errorf("execute the copy of this program: %w", execve(fmt.Sprintf("/proc/self/fd/%d", fd), os.Args, env))
 }

@@ -27,24 +27,25 @@ func fork(base unsafe.Pointer, op *operation) uintptr {
 	pid := sys(unix.SYS_CLONE, uintptr(spec.flags)|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid != 0 && !isErr(pid) {
 		setWaiting(base, spec, pid)
-		if rec.link != 0 { // to a waiter that detaches: from here on the chain goes by itself
-			tell(rec.link, msgExec, 0)
-		}
+		announce(msgExec) // from here on the chain goes by itself
 		if ends != 0 {
 			hold(slotLink, uintptr(ends&0xffffffff))
 		}
 		stayAsWaiter()
 	}
 	stopBeingParent()
+	setWaiting(base, spec, 0)
+	if isErr(pid) {
+		cleanUp() // there will be no waiter to do it
+		return pid
+	}
 	if ends != 0 {
 		sys(unix.SYS_CLOSE, uintptr(ends&0xffffffff), 0, 0, 0, 0, 0)
-		if isErr(pid) {
-			sys(unix.SYS_CLOSE, uintptr(ends>>32), 0, 0, 0, 0, 0)
-			return pid
+		if rec.link != 0 {
+			sys(unix.SYS_CLOSE, rec.link, 0, 0, 0, 0, 0)
 		}
 		rec.link = uintptr(ends >> 32)
 	}
-	setWaiting(base, spec, 0)
 	rec.forked = rec.forked || pid == 0
 	if r := tieToWaiter(); isErr(r) {
 		return r
@@ -99,6 +100,27 @@ func partFromWaiter() {
 	if rec.link != 0 && spec().features&featDetach == 0 {
 		sys(unix.SYS_CLOSE, rec.link, 0, 0, 0, 0, 0)
 		rec.link = 0
+	}
+}
+
+// takeLink takes over a link from an earlier life of the process.
+//
+//go:nosplit
+//go:norace
+func takeLink(link uintptr) {
+	if rec.link = link; link != 0 {
+		sys(unix.SYS_FCNTL, link, unix.F_SETFD, unix.FD_CLOEXEC, 0, 0, 0)
+	}
+}
+
+// announce tells a waiter that detaches of the program's execution: if that succeeds, it
+// closes the link.
+//
+//go:nosplit
+//go:norace
+func announce(message uintptr) {
+	if rec.link != 0 {
+		tell(rec.link, message, 0)
 	}
 }
 

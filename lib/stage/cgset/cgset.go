@@ -58,7 +58,10 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.BoolVar(&s.keep, "keep", false, "leave the group in place afterwards")
 }
 
-func (s *stage) Check(_ *chain.Chain, link *chain.Link) error {
+func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
+	if !s.keep {
+		c.Provide(chain.Waiter, link)
+	}
 	if link.Flags.Changed("name") {
 		if err := cgroup.CheckName(s.name); err != nil {
 			return fmt.Errorf("--name: %w", err)

@@ -32,6 +32,8 @@ type stage struct {
 	kinds     kinds
 	maps      maps
 	supervise supervise
+	terminal  terminal
+	reports   reports
 	inside    inside
 }
 
@@ -43,7 +45,9 @@ type part interface {
 	check(p *plan) error
 }
 
-func (s *stage) parts() []part { return []part{&s.kinds, &s.maps, &s.supervise, &s.inside} }
+func (s *stage) parts() []part {
+	return []part{&s.kinds, &s.maps, &s.supervise, &s.terminal, &s.reports, &s.inside}
+}
 
 // A plan is what a stage's options come to, in its place in a chain.
 type plan struct {
@@ -52,6 +56,7 @@ type plan struct {
 	link  *chain.Link
 	bare  bool    // no options at all
 	flags uintptr // the namespaces to make
+	fork  entry.Fork
 
 	steps    []chain.Step
 	nextLife bool // they must be taken before the Go runtime starts
@@ -72,7 +77,11 @@ func (p *plan) given(option string) bool { return p.link.Flags.Changed(option) }
 
 // raw adds a step of system calls.
 func (p *plan) raw(call, why, man string, write func(b *entry.Builder)) {
-	s := chain.Raw(call, why, man, write)
+	p.step(chain.Raw(call, why, man, write))
+}
+
+// step adds a step of system calls.
+func (p *plan) step(s chain.Step) {
 	s.NextLife = p.nextLife
 	p.steps = append(p.steps, s)
 }
@@ -133,5 +142,6 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	}
 	s.supervise.leaveInit(p)
 	s.inside.settle(p)
+	s.reports.block(p)
 	return p.steps
 }
