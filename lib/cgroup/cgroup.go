@@ -26,9 +26,17 @@ import (
 // A Request says what group is wanted.
 type Request struct {
 	// Name is the group's path below the group that groups are made in, which must
-	// pass [CheckName]; "" asks for a fresh group.
-	Name   string
-	Limits []Limit
+	// pass [CheckName]; "" asks for a fresh group. Parent is a path before it.
+	Name, Parent string
+	Limits       []Limit
+	// Controllers are those that the group must have beside those of its limits, Observe
+	// those that it should have where that changes nothing for others.
+	Controllers, Observe []string
+	// Keep tells that the group stays, and Exact that it is made from the top of the tree,
+	// in the hierarchies of its controllers and limits alone.
+	Keep, Exact bool
+	// Enter tells that this process is to enter the group: its state must allow that.
+	Enter bool
 }
 
 // A Group is a group that was made or found: a directory in each hierarchy that it
@@ -38,36 +46,56 @@ type Group struct {
 	// Made are the directories that [Make] made, in that order, the groups above the
 	// group included: what [Remove] is to be given.
 	Made []string
+	// Written are the files of limits that were written, Dropped the limits that were not.
+	Written []Written
+	Dropped []Dropped
 
 	procs []int  // cgroup.procs of each of Dirs, open for writing
+	locks []int  // see Locks
 	leaf  string // where this process stepped aside to: see vacate
+}
+
+// A Dropped is a limit that was asked for with May, and why it is not in force.
+type Dropped struct {
+	Name string
+	Err  error
 }
 
 // Make makes the group, or finds it, and sets its limits. Whatever can be found wrong
 // is found before anything is changed, and after an error nothing is left behind.
 func Make(trees []*Tree, req Request) (_ *Group, err error) {
-	if req.Name != "" {
-		if err := CheckName(req.Name); err != nil {
-			return nil, err
+	for _, name := range []string{req.Name, req.Parent} {
+		if name != "" {
+			if err := CheckName(name); err != nil {
+				return nil, err
+			}
 		}
 	}
-	places, err := plan(trees, req.Limits)
+	places, dropped, err := plan(trees, req)
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{}
+	g := &Group{Dropped: dropped}
 	defer func() {
 		for _, p := range places {
 			p.close()
 		}
 		if err != nil {
-			g.Close()
 			if left := Remove(g.Made); left != nil {
 				err = fmt.Errorf("%w; %w", err, left)
 			}
+			g.Close()
 		}
 	}()
-	if err := g.directories(places, req.Name); err != nil {
+	freeze := slices.ContainsFunc(req.Limits, func(l Limit) bool { return l.Controller == core })
+	for _, p := range places {
+		if path := strings.Trim(req.Parent+"/"+req.Name, "/"); path != "" {
+			if err := p.check(path, req.Enter && req.Name != "", freeze); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := g.directories(places, req); err != nil {
 		return nil, err
 	}
 	for _, p := range places {
@@ -79,13 +107,13 @@ func Make(trees []*Tree, req Request) (_ *Group, err error) {
 }
 
 // directories makes the group's directories in all places, or finds them.
-func (g *Group) directories(places []*place, name string) error {
-	fresh := name == ""
+func (g *Group) directories(places []*place, req Request) error {
+	fresh := req.Name == ""
 	for try := 0; ; try++ {
 		if fresh {
-			name = freshName(try)
+			req.Name = freshName(try)
 		}
-		err := g.tryName(places, name, fresh)
+		err := g.tryName(places, req, fresh)
 		if !fresh || !errors.Is(err, unix.EEXIST) {
 			return err
 		}
@@ -93,17 +121,22 @@ func (g *Group) directories(places []*place, name string) error {
 		if err := Remove(g.Made); err != nil {
 			return err
 		}
+		g.Close()
 		g.Made, g.Dirs = nil, nil
 	}
 }
 
-func (g *Group) tryName(places []*place, name string, fresh bool) error {
+func (g *Group) tryName(places []*place, req Request, fresh bool) error {
 	for _, p := range places {
-		p.dir = filepath.Join(p.parent, name)
+		p.dir = filepath.Join(p.parent, req.Parent, req.Name)
 		if p.optional && len(g.Made) == 0 && !isDir(p.dir) {
 			continue // the group was found as it is: nothing is added to it
 		}
-		if err := g.descend(p, name, fresh); err != nil {
+		err := g.descend(p, strings.Trim(req.Parent+"/"+req.Name, "/"), fresh, req.Keep)
+		if err != nil && p.optional && !errors.Is(err, unix.EEXIST) {
+			p.close()
+			continue
+		} else if err != nil {
 			return err
 		}
 		g.Dirs = append(g.Dirs, p.dir)
@@ -113,7 +146,7 @@ func (g *Group) tryName(places []*place, name string, fresh bool) error {
 
 // descend goes down from p's parent to the group, and makes what is missing on the
 // way. It leaves every directory open in p.open.
-func (g *Group) descend(p *place, name string, fresh bool) error {
+func (g *Group) descend(p *place, name string, fresh, keep bool) error {
 	p.close()
 	dir := p.parent
 	fd, err := openDir(unix.AT_FDCWD, dir)
@@ -124,10 +157,11 @@ func (g *Group) descend(p *place, name string, fresh bool) error {
 	components := strings.Split(name, "/")
 	for i, c := range components {
 		dir += "/" + c
-		err := unix.Mkdirat(fd, c, 0o755)
-		if err == nil {
+		ours, err := g.makeOwned(fd, c, fresh && i == len(components)-1, keep)
+		if ours {
 			g.Made = append(g.Made, dir)
-		} else if !errors.Is(err, unix.EEXIST) || fresh && i == len(components)-1 {
+		}
+		if err != nil {
 			return fmt.Errorf("make group %s: %w", dir, err)
 		}
 		if fd, err = openDir(fd, c); err != nil {
@@ -148,13 +182,17 @@ func (g *Group) limit(p *place) error {
 	}
 	fd := p.open[len(p.open)-1].fd
 	for _, l := range p.limits {
-		if err := l.apply(fd, p.dir, p.tree.V2); err != nil {
+		written, err := l.apply(fd, p.dir, p.tree.V2)
+		if err != nil && !l.May {
 			return err
+		} else if err != nil {
+			g.Dropped = append(g.Dropped, Dropped{l.name, err})
 		}
+		g.Written = append(g.Written, written...)
 	}
-	procs, err := openat(fd, "cgroup.procs", unix.O_WRONLY|unix.O_NOFOLLOW)
+	procs, err := openat(fd, procsFile, unix.O_WRONLY|unix.O_NOFOLLOW)
 	if err != nil {
-		return fmt.Errorf("open %s/cgroup.procs: %w", p.dir, err)
+		return fmt.Errorf("open %s/%s: %w", p.dir, procsFile, err)
 	}
 	g.procs = append(g.procs, procs)
 	return nil
@@ -181,12 +219,12 @@ func (g *Group) Enter() error {
 	return nil
 }
 
-// Close closes the descriptors of Procs.
+// Close closes the descriptors of Procs and Locks.
 func (g *Group) Close() {
-	for _, fd := range g.procs {
+	for _, fd := range append(g.procs, g.locks...) {
 		unix.Close(fd)
 	}
-	g.procs = nil
+	g.procs, g.locks = nil, nil
 }
 
 func isDir(path string) bool {

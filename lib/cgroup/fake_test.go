@@ -232,7 +232,7 @@ func TestDelegated(t *testing.T) {
 		}
 	}
 	parent := func(limits ...Limit) (string, error) {
-		places, err := plan([]*Tree{tree}, limits)
+		places, _, err := plan([]*Tree{tree}, Request{Limits: limits})
 		if err != nil {
 			return "", err
 		}

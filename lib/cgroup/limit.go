@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,15 +13,26 @@ import (
 // files to write, in order.
 type Limit struct {
 	Controller string
-	v1, v2     []setting
+	// May tells that the group is made without the limit where it cannot be had.
+	May bool
+
+	name    string // what it is called in an error: "memory.low"
+	v1, v2  []setting
+	devices []DeviceRule
 }
 
 // A setting is one file of a controller's, and what to write to it.
 type setting struct {
 	file, value string
-	check       check
-	optional    bool // a kernel without the file does without
+	// from, where it is set, finds the value out of what the group has when it is written.
+	from     func(now reader) (string, error)
+	check    check
+	optional bool     // a kernel without the file does without
+	or       *setting // in place of this one where the group has no such file
 }
+
+// A reader returns what a file of a group holds, "" if it cannot be read.
+type reader func(file string) string
 
 // check is how what the kernel kept is compared with what was written.
 type check int
@@ -35,108 +45,29 @@ const (
 	checkNone
 )
 
-// Memory limits memory to so many bytes, swap included: once they are used up the
-// kernel reclaims, then kills. (With a limit on memory alone, a group swaps.)
-func Memory(bytes int64) Limit {
-	if bytes == Max {
-		return Limit{
-			"memory",
-			[]setting{{"memory.limit_in_bytes", "-1", checkNone, false}, {"memory.memsw.limit_in_bytes", "-1", checkNone, true}},
-			[]setting{{"memory.max", "max", checkText, false}, {"memory.swap.max", "max", checkText, true}},
-		}
-	}
-	n := strconv.FormatInt(bytes, 10)
-	return Limit{
-		"memory",
-		[]setting{{"memory.limit_in_bytes", n, checkBytes, false}, {"memory.memsw.limit_in_bytes", n, checkBytes, true}},
-		[]setting{{"memory.max", n, checkBytes, false}, {"memory.swap.max", "0", checkText, true}},
-	}
-}
-
-// CPUs limits CPU time to so many billionths of one CPU ([ParseCPUs]): a quota in each
-// period of 100 ms. Below 0.01 the period is stretched, since a quota has at least 1 ms.
-func CPUs(nano int64) Limit {
-	const period = 100_000 // µs
-	if nano == Max {
-		return Limit{
-			"cpu",
-			[]setting{{"cpu.cfs_quota_us", "-1", checkText, false}},
-			[]setting{{"cpu.max", "max", checkNone, false}},
-		}
-	}
-	p, q := int64(period), nano/(1e9/period)
-	if q < 1000 {
-		p, q = 1000*1e9/nano, 1000
-	}
-	ps, qs := strconv.FormatInt(p, 10), strconv.FormatInt(q, 10)
-	return Limit{
-		"cpu",
-		[]setting{{"cpu.cfs_period_us", ps, checkText, false}, {"cpu.cfs_quota_us", qs, checkText, false}},
-		[]setting{{"cpu.max", qs + " " + ps, checkText, false}},
-	}
-}
-
-// Pids limits the number of processes, threads counted. More than PID_MAX_LIMIT is
-// refused by the kernel.
-func Pids(n int64) Limit {
-	value := "max"
-	if n != Max {
-		value = strconv.FormatInt(n, 10)
-	}
-	s := []setting{{"pids.max", value, checkText, false}}
-	return Limit{"pids", s, s}
-}
-
-// CPUSet limits the group to the CPUs of a list: see [ParseList].
-func CPUSet(list string) Limit {
-	s := []setting{{"cpuset.cpus", list, checkList, false}}
-	return Limit{"cpuset", s, s}
-}
-
-// Set is any file of a controller's, by the name that it has on this kernel, and the
-// text to write to it as it stands. The controller is what comes before the first dot
-// of key. Where the text is a number, and the kernel shows another one afterwards, it
-// was not kept: that is an error.
-func Set(key, value string) (Limit, error) {
-	controller, rest, ok := strings.Cut(key, ".")
-	bad := func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
-	}
-	switch {
-	case !ok || controller == "" || rest == "" || strings.ContainsFunc(key, bad):
-		return Limit{}, fmt.Errorf("%q is no file of a group: CONTROLLER.NAME, as in memory.max", key)
-	case controller == "cgroup" && !strings.HasPrefix(rest, "max.") && rest != "pressure":
-		return Limit{}, fmt.Errorf("%s is no limit", key)
-	case value == "":
-		return Limit{}, fmt.Errorf("%s: the value is empty", key)
-	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return Limit{}, fmt.Errorf("%s: control characters have no place in a value", key)
-	}
-	if _, err := parseNumber(value, kernelSuffixes); err != nil && !errors.Is(err, errSyntax) {
-		return Limit{}, fmt.Errorf("%s: %w", key, err)
-	}
-	s := []setting{{key, value, checkNumber, false}}
-	return Limit{controller, s, s}, nil
-}
-
-// kernelSuffixes are those of the kernel's memparse.
-const kernelSuffixes = "KMGTPE"
+// A Written is a file that was written, and what the kernel keeps in it: "" where that
+// cannot be told.
+type Written struct{ File, Value, Kept string }
 
 // Clash tells which file both limits write, "" if there is none. What a limit writes
-// only where it exists another one may write again.
+// only where it exists another one may write again, and one that finds its value in the
+// group adds to what is there.
 func (l Limit) Clash(m Limit) string {
-	for _, a := range [][]setting{l.v1, l.v2} {
-		for _, b := range [][]setting{m.v1, m.v2} {
-			for _, s := range a {
-				for _, t := range b {
-					if s.file == t.file && !s.optional && !t.optional {
-						return s.file
-					}
+	for _, v2 := range []bool{true, false} {
+		for _, s := range l.settings(v2) {
+			for _, t := range m.settings(v2) {
+				if s.file == t.file && s.only() && t.only() {
+					return s.file
 				}
 			}
 		}
 	}
 	return ""
+}
+
+// only tells whether a file cannot be written for two limits: rules for devices add up.
+func (s setting) only() bool {
+	return !s.optional && s.from == nil && s.file != devicesAllow && s.file != devicesDeny
 }
 
 func (l Limit) settings(v2 bool) []setting {
@@ -146,26 +77,68 @@ func (l Limit) settings(v2 bool) []setting {
 	return l.v1
 }
 
+// here tells whether a version of cgroups has anything like the limit.
+func (l Limit) here(v2 bool) bool {
+	return len(l.settings(v2)) > 0 || l.devices != nil
+}
+
 // apply writes the limit to the group that is open as fd, and reads it back.
-func (l Limit) apply(fd int, dir string, v2 bool) error {
+func (l Limit) apply(fd int, dir string, v2 bool) ([]Written, error) {
+	if v2 && l.devices != nil {
+		return attachDevices(fd, dir, l.devices)
+	}
 	list := l.settings(v2)
 	for i, s := range list {
-		err := s.write(fd)
-		if errors.Is(err, unix.EINVAL) && i+1 < len(list) && list[i+1].write(fd) == nil {
-			// Two files that bound each other, in a group that has limits already: which
-			// comes first depends on whether they rise or fall.
-			err = s.write(fd)
+		s, err := s.resolve(fd, dir)
+		if err == nil {
+			if err = s.write(fd); errors.Is(err, unix.EINVAL) && i+1 < len(list) && list[i+1].write(fd) == nil {
+				// Two files that bound each other, in a group that has limits already: which
+				// comes first depends on whether they rise or fall.
+				err = s.write(fd)
+			}
 		}
 		if err != nil {
-			return s.failed(dir, err)
+			return nil, s.failed(dir, err)
 		}
+		list[i] = s
 	}
+	var written []Written
 	for _, s := range list {
-		if err := s.verify(fd, dir); err != nil {
-			return err
+		kept, err := s.verify(fd, dir)
+		if err != nil {
+			return written, err
+		}
+		if !s.optional || exists(fd, s.file) {
+			written = append(written, Written{dir + "/" + s.file, s.value, kept})
 		}
 	}
-	return nil
+	return written, nil
+}
+
+// resolve chooses the file that the group has, and finds the value for it.
+func (s setting) resolve(fd int, dir string) (setting, error) {
+	for s.or != nil && !exists(fd, s.file) {
+		s = *s.or
+	}
+	if s.from == nil {
+		return s, nil
+	}
+	value, err := s.from(readerOf(fd))
+	if err != nil {
+		return s, err
+	}
+	s.value, s.from = value, nil
+	return s, nil
+}
+
+func readerOf(fd int) reader {
+	return func(file string) string {
+		text, err := readFile(fd, file)
+		if err != nil {
+			return ""
+		}
+		return text
+	}
 }
 
 func (s setting) write(fd int) error {
@@ -183,6 +156,9 @@ type FileError struct {
 }
 
 func (e *FileError) Error() string {
+	if e.Value == "" { // it could not even be told what to write
+		return fmt.Sprintf("set %s: %v", e.File, e.Err)
+	}
 	return fmt.Sprintf("set %s to %s: %v", e.File, e.Value, e.Err)
 }
 
@@ -192,32 +168,51 @@ func (s setting) failed(dir string, err error) error {
 	return &FileError{Dir: dir, File: s.file, Value: s.value, Err: err}
 }
 
-// verify reads back what the kernel kept.
-func (s setting) verify(fd int, dir string) error {
-	if s.check == checkNone {
-		return nil
+// A KeptError tells that the kernel took a value, but made another one of it.
+type KeptError struct{ Kept string }
+
+func (e *KeptError) Error() string { return "the kernel kept " + e.Kept }
+
+// An UnsupportedError tells that the version of cgroups that has a limit's controller
+// on this machine has nothing like the limit.
+type UnsupportedError struct {
+	Name string
+	V2   bool
+}
+
+func (e *UnsupportedError) Error() string {
+	version := 1
+	if e.V2 {
+		version = 2
 	}
-	kept, err := readFile(fd, s.file)
+	return fmt.Sprintf("set %s: cgroup v%d, which has the controller here, has nothing like it", e.Name, version)
+}
+
+// verify reads back what the kernel kept.
+func (s setting) verify(fd int, dir string) (kept string, err error) {
+	kept, err = readFile(fd, s.file)
 	switch {
 	case err == nil:
-	case s.check == checkNumber || s.optional && errors.Is(err, unix.ENOENT):
-		return nil // some files can only be written
+	case s.check == checkNumber || s.check == checkNone || s.optional && errors.Is(err, unix.ENOENT):
+		return "", nil // some files can only be written
 	default:
-		return s.failed(dir, fmt.Errorf("read it back: %w", err))
+		return "", s.failed(dir, fmt.Errorf("read it back: %w", err))
 	}
 	if !s.check.same(s.value, kept) {
-		return s.failed(dir, fmt.Errorf("the kernel kept %s", kept))
+		return kept, s.failed(dir, &KeptError{kept})
 	}
-	return nil
+	return kept, nil
 }
 
 func (c check) same(value, kept string) bool {
 	switch c {
+	case checkNone:
+		return true
 	case checkBytes, checkNumber:
 		v, errV := parseNumber(value, kernelSuffixes)
 		k, errK := parseNumber(kept, "")
 		if errV != nil || errK != nil {
-			return c == checkNumber
+			return c == checkNumber && (errV == nil || errors.Is(errV, errSyntax))
 		}
 		return v == k || k != 0 && k == v&^int64(unix.Getpagesize()-1)
 	case checkList:
@@ -225,6 +220,6 @@ func (c check) same(value, kept string) bool {
 		k, errK := ParseList(kept)
 		return errV == nil && errK == nil && maps.Equal(v, k)
 	default:
-		return value == kept
+		return value == strings.TrimSpace(kept)
 	}
 }

@@ -54,6 +54,8 @@ func TestSet(t *testing.T) {
 		{"cpu.max", "max 100000", "cpu"},
 		{"hugetlb.2MB.max", "0", "hugetlb"},
 		{"io.max", "8:0 rbps=1", "io"},
+		{"io.max", "8:0", ""},
+		{"pids.max", "0100000", ""},
 		{"net_cls.classid", "1", "net_cls"},
 		{"cgroup.max.depth", "3", "cgroup"},
 		{"memory.max", "16E", ""}, // the kernel would take it for 0
@@ -130,7 +132,7 @@ func TestClash(t *testing.T) {
 		want string
 	}{
 		{Memory(1 << 20), set("memory.max=1M"), "memory.max"},
-		{Memory(1 << 20), set("memory.limit_in_bytes=1M"), "memory.limit_in_bytes"},
+		{Memory(1 << 20), set("memory.limit_in_bytes=1M"), "memory.max"},
 		{Memory(1 << 20), set("memory.swap.max=1M"), ""}, // how to allow swap all the same
 		{CPUs(1e9), set("cpu.cfs_period_us=1000"), "cpu.cfs_period_us"},
 		{set("cpu.idle=1"), set("cpu.idle=0"), "cpu.idle"},

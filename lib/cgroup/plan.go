@@ -14,9 +14,9 @@ type place struct {
 	tree   *Tree
 	parent string // the group to make groups in, as a path
 	limits []Limit
-	// controllers are those of the limits, on v2: they must be enabled all the way down.
-	controllers []string
-	// optional tells that no limit needs the place.
+	// controllers must be enabled all the way down, on v2; wishes are if they can be.
+	controllers, wishes []string
+	// optional tells that the group is whole without the place.
 	optional bool
 
 	dir string // the group
@@ -36,51 +36,120 @@ func (p *place) close() {
 	p.open = nil
 }
 
-// plan decides in which hierarchies a group with these limits is made, and below
-// which groups there. It changes nothing.
-func plan(trees []*Tree, limits []Limit) ([]*place, error) {
+func (p *place) enable(controller string) {
+	if controller != "" && !slices.Contains(p.controllers, controller) {
+		p.controllers = append(p.controllers, controller)
+	}
+}
+
+// plan decides in which hierarchies the group is made, and below which groups there. It
+// changes nothing. Limits that may be missing, and are, are dropped.
+func plan(trees []*Tree, req Request) ([]*place, []Dropped, error) {
 	var places []*place
+	var dropped []Dropped
 	at := func(t *Tree) *place {
 		for _, p := range places {
 			if p.tree == t {
 				return p
 			}
 		}
-		p := &place{tree: t}
+		p := &place{tree: t, optional: true}
 		places = append(places, p)
 		return p
 	}
-	for _, l := range limits {
-		t := find(trees, l.Controller)
-		if t == nil {
-			return nil, missing(trees, l.Controller)
+	for _, l := range combineDevices(req.Limits) {
+		t, enable := home(trees, l.Controller)
+		err := l.possible(trees, t)
+		if err != nil && l.May {
+			dropped = append(dropped, Dropped{l.name, err})
+			continue
+		} else if err != nil {
+			return nil, nil, err
 		}
 		p := at(t)
+		p.optional = false
 		p.limits = append(p.limits, l)
-		if t.V2 && l.Controller != "cgroup" && !slices.Contains(p.controllers, l.Controller) {
-			p.controllers = append(p.controllers, l.Controller)
+		p.enable(enable)
+	}
+	for _, c := range req.Controllers {
+		t, enable := home(trees, c)
+		if t == nil {
+			return nil, nil, missing(trees, c)
+		}
+		p := at(t)
+		p.optional = false
+		p.enable(enable)
+	}
+	for _, c := range req.Observe {
+		if t, enable := home(trees, c); t != nil {
+			p := at(t)
+			if enable != "" {
+				p.wishes = append(p.wishes, enable)
+			}
 		}
 	}
-	main := mainTree(trees)
-	if p := at(main); p.limits == nil && (main.V2 || len(places) == 1) {
-		p.optional = len(places) > 1
-	} else if p.limits == nil {
-		places = places[:len(places)-1] // v1's trees are needed for limits only
+	if main := mainTree(trees); !req.Exact && (main.V2 || len(places) == 0) {
+		at(main)
 	}
-	for i := 0; i < len(places); i++ {
-		p := places[i]
-		err := p.findParent()
+	// The places that the group must have come first: see tryName.
+	slices.SortStableFunc(places, func(a, b *place) int {
+		switch {
+		case a.optional == b.optional:
+			return 0
+		case b.optional:
+			return -1
+		}
+		return 1
+	})
+	places, err := located(places, req.Exact)
+	return places, dropped, err
+}
+
+// possible tells why a limit cannot be had, on a machine where t has its controller.
+func (l Limit) possible(trees []*Tree, t *Tree) error {
+	switch {
+	case t == nil:
+		return missing(trees, l.Controller)
+	case !l.here(t.V2):
+		return &UnsupportedError{Name: l.name, V2: t.V2}
+	case !t.V2 && l.devices != nil:
+		return onV1(l.devices)
+	}
+	return nil
+}
+
+// located finds the groups to make the group in. Places that the group can do without
+// are dropped where that fails, as long as there are others.
+func located(places []*place, top bool) ([]*place, error) {
+	var found []*place
+	var first error
+	for _, p := range places {
+		p.parent = p.tree.Dir
+		var err error
+		if !top {
+			err = p.findParent()
+		}
 		if err == nil {
 			err = p.checkControllers()
 		}
-		if err != nil && !p.optional {
+		switch {
+		case err == nil:
+			found = append(found, p)
+		case !p.optional:
 			return nil, err
-		} else if err != nil {
-			places = slices.Delete(places, i, i+1)
-			i--
+		case first == nil:
+			first = err
 		}
 	}
-	return places, nil
+	if len(found) == 0 {
+		return nil, first
+	}
+	if found[0].optional { // one of them is where the group is to be: v2's, else the first
+		i := max(0, slices.IndexFunc(found, func(p *place) bool { return p.tree.V2 }))
+		found[i].optional = false
+		found[0], found[i] = found[i], found[0]
+	}
+	return found, nil
 }
 
 // mainTree is the hierarchy for a group with no limits: v2's, where processes can be
@@ -91,7 +160,7 @@ func mainTree(trees []*Tree) *Tree {
 			return t
 		}
 	}
-	if t := find(trees, "pids"); t != nil {
+	if t, _ := home(trees, "pids"); t != nil {
 		return t
 	}
 	return trees[0]
@@ -100,7 +169,6 @@ func mainTree(trees []*Tree) *Tree {
 // findParent finds the group to make groups in: the topmost for root; for others the
 // deepest, from their own group upwards, that they may make groups in.
 func (p *place) findParent() error {
-	p.parent = p.tree.Dir
 	refused := p.delegated(p.parent)
 	if refused == nil && unix.Geteuid() == 0 {
 		return nil
@@ -177,6 +245,9 @@ func missing(trees []*Tree, controller string) error {
 // checkControllers tells which of the controllers does not reach p.parent, and where
 // it is lost. (v2: a group has the controllers that the one above it passes on.)
 func (p *place) checkControllers() error {
+	p.wishes = slices.DeleteFunc(p.wishes, func(c string) bool {
+		return lacks(p.parent, c) || slices.Contains(p.controllers, c)
+	})
 	for _, c := range p.controllers {
 		for dir := p.parent; lacks(dir, c); dir = filepath.Dir(dir) {
 			if dir == p.tree.Dir {

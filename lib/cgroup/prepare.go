@@ -19,6 +19,7 @@ func (g *Group) prepare(p *place) error {
 			if err := g.enable(o.fd, o.dir, p.controllers); err != nil {
 				return err
 			}
+			wish(o.fd, p.wishes)
 		}
 		return nil
 	}
@@ -80,6 +81,19 @@ func (g *Group) enable(fd int, dir string, controllers []string) error {
 	return nil
 }
 
+// wish enables what it can of controllers that are not needed, where that cannot make the
+// group threaded: there are no processes in it.
+func wish(fd int, controllers []string) {
+	if exists(fd, "cgroup.events") {
+		if pids, err := readFile(fd, procsFile); err != nil || pids != "" {
+			return
+		}
+	}
+	for _, c := range domainFirst(controllers) {
+		_ = writeFile(fd, "cgroup.subtree_control", "+"+c)
+	}
+}
+
 // domainFirst sorts controllers that work on whole processes before those that can
 // work on threads.
 func domainFirst(controllers []string) []string {
@@ -118,7 +132,7 @@ func (e *BusyError) Unwrap() error { return unix.EBUSY }
 // vacate sees to it that no process is in the group: if it is this one alone, it steps
 // aside, into a group of its own next to the one that is being made.
 func (g *Group) vacate(fd int, dir string, controllers []string) error {
-	text, err := readFile(fd, "cgroup.procs")
+	text, err := readFile(fd, procsFile)
 	if err != nil {
 		return fmt.Errorf("read %s/cgroup.procs: %w", dir, err)
 	}
@@ -131,11 +145,11 @@ func (g *Group) vacate(fd int, dir string, controllers []string) error {
 	}
 	for try := 0; ; try++ {
 		name := "waiter-" + freshName(try)
-		err := unix.Mkdirat(fd, name, 0o755)
+		leaf := filepath.Join(dir, name)
+		_, err := g.makeOwned(fd, name, true, false)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
-		leaf := filepath.Join(dir, name)
 		if err != nil {
 			return fmt.Errorf("make group %s: %w", leaf, err)
 		}

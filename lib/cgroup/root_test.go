@@ -22,7 +22,7 @@ func mounted(t *testing.T) []*Tree {
 	if err != nil {
 		t.Skip("needs cgroups:", err)
 	}
-	if _, err := plan(trees, nil); err != nil || unix.Geteuid() != 0 {
+	if _, _, err := plan(trees, Request{}); err != nil || unix.Geteuid() != 0 {
 		t.Skip("needs root, and cgroups that it can write to:", err)
 	}
 	return trees
@@ -77,7 +77,7 @@ func TestMakeAndRemove(t *testing.T) {
 	var limits []Limit
 	want := map[string]string{}
 	for _, l := range []Limit{Memory(32 << 20), CPUs(3e8), Pids(20), CPUSet("0")} {
-		tree := find(trees, l.Controller)
+		tree, _ := home(trees, l.Controller)
 		if tree == nil {
 			t.Log("not on this machine:", l.Controller)
 			continue
@@ -192,7 +192,7 @@ func TestRemoveKills(t *testing.T) {
 // TestRemoveWithoutKillFile is about hierarchies of v1, and kernels before cgroup.kill.
 func TestRemoveWithoutKillFile(t *testing.T) {
 	trees := mounted(t)
-	freezer := find(trees, "freezer")
+	freezer, _ := home(trees, "freezer")
 	if freezer == nil {
 		t.Skip("needs a hierarchy of v1 with the freezer")
 	}

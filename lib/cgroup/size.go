@@ -11,9 +11,9 @@ import (
 // Max stands for no limit.
 const Max = math.MaxInt64
 
-// ParseSize reads a number of bytes: digits, in base 10 whatever they begin with, and
-// at most one of K, M, G, T (powers of 1024, upper or lower case). The kernel itself
-// would read 0100000 as octal, and 16E as 0.
+// ParseSize reads a number of bytes: digits, in base 10, and at most one of K, M, G, T
+// (powers of 1024, upper or lower case). What the kernel itself reads as another number is
+// refused: 0100000 is octal to it, and 16E is 0.
 func ParseSize(s string) (int64, error) {
 	n, err := parseNumber(s, "KMGT")
 	if errors.Is(err, errSyntax) {
@@ -35,6 +35,9 @@ func parseNumber(s, suffixes string) (int64, error) {
 	}
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {
 		return 0, errSyntax
+	}
+	if len(digits) > 1 && digits[0] == '0' {
+		return 0, fmt.Errorf("%s: the kernel reads a number that begins with 0 as octal: leave the 0 out", s)
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || n > math.MaxInt64>>shift {
@@ -109,4 +112,37 @@ func listNumber(s string) (int, error) {
 		n = maxCPUs // more digits than a number has: it is refused for its size
 	}
 	return n, nil
+}
+
+// ParseMicroseconds reads a time: digits, and us, ms or s after them; microseconds by
+// default, which is what the files of cpu are in.
+func ParseMicroseconds(s string) (int64, error) {
+	for _, unit := range []struct {
+		suffix string
+		us     int64
+	}{{"us", 1}, {"ms", 1000}, {"s", 1_000_000}, {"", 1}} {
+		if number, ok := strings.CutSuffix(s, unit.suffix); ok {
+			n, err := parseNumber(number, "")
+			if errors.Is(err, errSyntax) || err == nil && n > math.MaxInt64/unit.us {
+				break
+			}
+			return n * unit.us, err
+		}
+	}
+	return 0, fmt.Errorf("%q is no time: digits, and us, ms or s after them", s)
+}
+
+// ParsePageSize reads the size of huge pages, "2M" or "2MB", into the kernel's name for
+// it in files: 2MB.
+func ParsePageSize(s string) (string, error) {
+	n, err := ParseSize(strings.TrimSuffix(strings.ToUpper(s), "B"))
+	if err != nil || n < 1024 || n&(n-1) != 0 {
+		return "", fmt.Errorf("%q is no size of pages: 2MB", s)
+	}
+	for i, unit := range []string{"GB", "MB", "KB"} { // as the kernel does: hugetlb_cgroup.c
+		if size := int64(1) << (30 - 10*i); n >= size {
+			return strconv.FormatInt(n/size, 10) + unit, nil
+		}
+	}
+	return "", errSyntax // there is no size below 1 KB here
 }

@@ -109,15 +109,47 @@ func isController(option string) bool {
 	return option != "" && !strings.Contains(option, "=")
 }
 
-// find returns the tree that has controller, nil if none has. The controller "cgroup"
-// stands for the files that every group of v2 has.
-func find(trees []*Tree, controller string) *Tree {
-	for _, t := range trees {
-		if slices.Contains(t.Controllers, controller) || controller == "cgroup" && t.V2 {
-			return t
+// core stands for the files that every group of v2 has, whatever controllers it has.
+const core = "cgroup"
+
+// home returns the hierarchy that has a controller, nil if none has, and the name by
+// which it must be passed on to a group there: "" where every group has it. The names of
+// one version stand for those of the other: blkio is io, and what cpuacct, freezer and
+// devices do on v1 is part of v2 itself.
+func home(trees []*Tree, controller string) (t *Tree, enable string) {
+	for _, name := range []string{controller, alias(controller)} {
+		for _, t := range trees {
+			if name != "" && slices.Contains(t.Controllers, name) {
+				if t.V2 {
+					return t, name
+				}
+				return t, ""
+			}
 		}
 	}
-	return nil
+	switch controller {
+	case core, "cpuacct", "freezer", "devices", "perf_event":
+		for _, t := range trees {
+			if t.V2 {
+				return t, ""
+			}
+		}
+	}
+	if controller == core {
+		return home(trees, "freezer") // all that v1 has of it
+	}
+	return nil, ""
+}
+
+// alias is the other version's name of a controller.
+func alias(controller string) string {
+	switch controller {
+	case "io":
+		return "blkio"
+	case "blkio":
+		return "io"
+	}
+	return ""
 }
 
 // ownGroup returns the group that this process is in, as a path below t.Dir: "" for

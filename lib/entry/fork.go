@@ -3,6 +3,7 @@ package entry
 import (
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,10 @@ type Fork struct {
 	// Cleaner, where a directory cannot be removed, names the tool that takes over in a
 	// new start of this program, with these words: see [Resume].
 	Cleaner []string
+	// Always has the cleaner take over whatever comes.
+	Always bool
+	// Hold are descriptors that the waiter keeps open for as long as it lives: locks.
+	Hold []int
 }
 
 // Reports are what a waiter tells a supervisor, each through a descriptor; 0 for none.
@@ -95,6 +100,8 @@ func (b *Builder) Fork(what string, f Fork) {
 	} else if cleaner == nil {
 		cleaner = last.Cleaner
 	}
+	f.Always = f.Always || last.Always
+	f.Hold = slices.Concat(last.Hold, f.Hold)
 	last.Fork, last.Cleaner = f, cleaner
 }
 
@@ -138,6 +145,7 @@ type forkSpec struct {
 	after, afterLen uint64 // the waiter's operations
 	// The cleaner's file and environment, and where in that the status goes; 0 for none.
 	cleanerFile, cleanerEnv, cleanerStatus uint64
+	hold                                   uint64 // a list of descriptors, after how many they are; 0 for none
 	// Registers; 0 for none.
 	parent, terminal, pidFile, info, status uint64
 }
@@ -148,6 +156,7 @@ const (
 	featSession
 	featDetach
 	featHello
+	featAlways
 )
 
 // spec writes down what premain is to know of f, whose own operations begin at after.
@@ -159,6 +168,7 @@ func (b *Builder) spec(f *forkOp, after int) *forkSpec {
 	}
 	for bit, on := range map[uint64]bool{
 		featInit: f.Init, featSession: f.Session, featDetach: f.Detach, featHello: f.Fork.Hello(),
+		featAlways: f.Always,
 	} {
 		if on {
 			s.features |= bit
@@ -169,6 +179,13 @@ func (b *Builder) spec(f *forkOp, after int) *forkSpec {
 		s.cleanerFile = b.text(selfExe)
 		s.cleanerEnv = b.room(head + strings.Repeat("a", 8) + ":" + joinWords(f.Cleaner))
 		s.cleanerStatus = s.cleanerEnv + uint64(len(head))
+	}
+	if len(f.Hold) > 0 {
+		list := []uint64{uint64(len(f.Hold))}
+		for _, fd := range f.Hold {
+			list = append(list, uint64(fd))
+		}
+		s.hold = b.room(string(unsafe.Slice((*byte)(unsafe.Pointer(&list[0])), 8*len(list))))
 	}
 	return s
 }

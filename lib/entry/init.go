@@ -47,7 +47,7 @@ func initLoop() {
 		hold(slotLink, rec.link)
 	}
 	holdReg(slotPidFile, spec.pidFile) // the lock is the container's
-	letGo()
+	letGo(nil)
 	openSignals(0)
 	for {
 		sig, sent := readSignal()

@@ -96,16 +96,22 @@ func heldAt(slot uintptr) *uintptr {
 
 // letGo gives up what a process that only waits must not hold on to: descriptors but
 // those held, since a reader waits for the last writer, and the working directory, which
-// would keep a file system busy and lead out of a container.
+// would keep a file system busy and lead out of a container. list, unless it is nil, are
+// more to hold: see forkSpec.
 //
 //go:nosplit
 //go:norace
-func letGo() {
+func letGo(list unsafe.Pointer) {
 	const last = 0xffffffff
 	for next := uintptr(0); ; {
 		low := uintptr(last)
 		for slot := uintptr(0); slot < slots; slot++ {
 			if f := fd(slot); f >= next && f < low {
+				low = f
+			}
+		}
+		for i := uintptr(0); list != nil && i < *(*uintptr)(list); i++ {
+			if f := *(*uintptr)(unsafe.Add(list, 8*(i+1))); f >= next && f < low {
 				low = f
 			}
 		}

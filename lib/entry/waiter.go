@@ -170,7 +170,11 @@ func waiter() {
 	hold(slotStderr, 2)
 	findTerminal()
 	startCopying()
-	letGo()
+	var locks unsafe.Pointer
+	if spec.hold != 0 {
+		locks = at(base(), uintptr(spec.hold))
+	}
+	letGo(locks)
 	openSignals(unix.SFD_NONBLOCK)
 	listen()
 	for {
@@ -318,8 +322,8 @@ func end(status int32) {
 //go:nosplit
 //go:norace
 func cleanUp() bool {
-	clean := true
 	spec := spec()
+	clean := spec.features&featAlways == 0
 	for i := uintptr(0); i < uintptr(spec.afterLen); i++ {
 		after := opAt(base(), uintptr(spec.after)+i)
 		r := call(base(), after)

@@ -54,7 +54,7 @@ func startWatch() uintptr {
 //go:nosplit
 //go:norace
 func watch() {
-	letGo()
+	letGo(nil)
 	for {
 		scratch.poll[0] = pollfd{fd: int32(fd(slotParent)), events: pollIn}
 		if r := poll(1, false); !isErr(r) {

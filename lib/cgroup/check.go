@@ -1,0 +1,73 @@
+package cgroup
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A StateError tells that no process should enter a group as it is.
+type StateError struct {
+	Dir, State string
+	Err        error // the errno that the kernel has for it, or would have
+}
+
+func (e *StateError) Error() string { return fmt.Sprintf("enter group %s: %s", e.Dir, e.State) }
+func (e *StateError) Unwrap() error { return e.Err }
+
+// check finds, before anything is changed, what speaks against the group in p: the
+// state of a group that is there already, or of those on the way to it.
+func (p *place) check(name string, enter, freeze bool) error {
+	dir := p.parent
+	components := strings.Split(name, "/")
+	for i, c := range components {
+		dir = filepath.Join(dir, c)
+		fd, err := openDir(unix.AT_FDCWD, dir)
+		if err != nil {
+			return nil // nothing there yet, or making it will tell
+		}
+		last := i == len(components)-1
+		err = p.checkState(fd, dir, enter && last, last, freeze)
+		if err == nil && last {
+			for _, l := range p.limits {
+				if err = l.belowUse(fd, dir, p.tree.V2); err != nil && !l.May {
+					break
+				}
+				err = nil
+			}
+		}
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *place) checkState(fd int, dir string, enter, last, freeze bool) error {
+	now := readerOf(fd)
+	if p.tree.V2 {
+		switch kind := now("cgroup.type"); {
+		case kind == "threaded" && (enter || !last), kind == "domain invalid":
+			return &StateError{dir, "it is " + kind + ", for threads of other groups' processes", unix.EOPNOTSUPP}
+		case kind == "domain threaded" && !last:
+			return &StateError{dir, "groups in it can be threaded only", unix.EOPNOTSUPP}
+		}
+	}
+	if !enter {
+		return nil
+	}
+	state := now("freezer.state")
+	if (field(now("cgroup.events"), "frozen") == 1 || state != "" && state != "THAWED") && !freeze {
+		return &StateError{dir, "it is frozen, and who enters it stops", unix.EBUSY}
+	}
+	limit, err := parseNumber(now("pids.max"), "")
+	if err == nil {
+		if n, err := parseNumber(now("pids.current"), ""); err == nil && n >= limit {
+			return &StateError{dir, fmt.Sprintf("it is full: %d of %d processes (pids.max)", n, limit), unix.EAGAIN}
+		}
+	}
+	return nil
+}

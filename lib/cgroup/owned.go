@@ -1,0 +1,106 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A group that is removed when its payload ends must be known as such by others, should
+// nobody be left to do that: see Collect, and docs/design/0016-dead-groups.md.
+//
+//   - It has the sticky bit, from the moment it is made: mkdir(2) takes it, and to
+//     cgroupfs, which nobody else makes sticky directories in, it means nothing.
+//   - Who is to remove it holds a lock on it, flock(2), for as long as it lives. The
+//     kernel gives that back, whatever the process dies of.
+//
+// So a sticky group that can be locked is a dead one, and who locked it may remove it.
+const (
+	modeOwned = 0o1755
+	modePlain = 0o755
+)
+
+// errGone tells that a group has been removed since it was made or seen.
+var errGone = errors.New("the group is gone")
+
+// lock opens the group called name and takes the lock on it. The error is errGone, or
+// EWOULDBLOCK where somebody else has the lock.
+func lock(at int, name string) (fd int, err error) {
+	fd, err = openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return -1, errGone
+	} else if err != nil {
+		return -1, err
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	// Who had the lock before may have removed the group, and another may have its name.
+	var open, named unix.Stat_t
+	err = unix.Fstat(fd, &open)
+	if err == nil {
+		err = unix.Fstatat(at, name, &named, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil || open.Dev != named.Dev || open.Ino != named.Ino {
+		unix.Close(fd)
+		return -1, errGone
+	}
+	return fd, nil
+}
+
+const procsFile = "cgroup.procs"
+
+// owned tells whether a group has the mark of one that is to be removed.
+func owned(at int, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_ISVTX != 0
+}
+
+// makeOwned makes the group called name, or takes over a dead one, whether it is to be
+// removed, or with keep to stay. It tells whether the group is ours now.
+func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err error) {
+	mode := uint32(modeOwned)
+	if keep {
+		mode = modePlain
+	}
+	for rival := 0; ; {
+		err := unix.Mkdirat(at, name, mode)
+		switch {
+		case err == nil && keep:
+			return true, nil
+		case err == nil:
+			rival = 50 // for so many milliseconds, who has the lock removes it for a dead one
+		case !errors.Is(err, unix.EEXIST) || fresh:
+			return false, err
+		case !owned(at, name):
+			return false, nil
+		}
+		fd, err := lock(at, name)
+		switch {
+		case errors.Is(err, errGone):
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK) && rival > 0:
+			rival--
+			time.Sleep(time.Millisecond)
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return false, nil // it is alive, and somebody else's to remove
+		case err != nil:
+			return false, fmt.Errorf("lock it: %w", err)
+		}
+		if keep {
+			err := unix.Fchmod(fd, modePlain)
+			unix.Close(fd)
+			return true, err
+		}
+		g.locks = append(g.locks, fd)
+		return true, nil
+	}
+}
+
+// Locks are descriptors that tell, while one of them is open, that the group has somebody
+// to remove it.
+func (g *Group) Locks() []int { return g.locks }
