@@ -16,7 +16,7 @@ import (
 func fork(base unsafe.Pointer, op *operation) uintptr {
 	spec := (*forkSpec)(at(base, uintptr(op.args[0])))
 	var ends uint64 // of a socket, the waiter's and the child's
-	if spec.features != 0 {
+	if spec.features&^featAlways != 0 {
 		pair := uintptr(unsafe.Pointer(&scratch.pair))
 		if r := sys(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0, pair, 0, 0); isErr(r) {
 			return r
