@@ -71,7 +71,7 @@ func nothing(b *entry.Builder) entry.Reg {
 // nullDevice opens the null device, not what somebody calls so.
 func nullDevice(b *entry.Builder) entry.Reg {
 	null := b.Get("open /dev/null", unix.SYS_OPENAT, unix.AT_FDCWD, "/dev/null", unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	CheckDevice(b, "/dev/null", null, 1, 3)
+	CheckDevice(b, "/dev/null", null, false, 1, 3)
 	return null
 }
 

@@ -136,13 +136,17 @@ func attachReal(b *entry.Builder, fd entry.Reg, root *Tree, name string) {
 	b.Close(at)
 }
 
-// CheckDevice verifies that fd is the character device major:minor (statx(2)); it fails
-// with ENODEV.
-func CheckDevice(b *entry.Builder, name string, fd entry.Reg, major, minor uint32) {
+// CheckDevice verifies that fd is the device major:minor (statx(2)), a block or else a
+// character device; it fails with ENODEV.
+func CheckDevice(b *entry.Builder, name string, fd entry.Reg, block bool, major, minor uint32) {
 	st := &entry.Buffer{Size: 256}
 	what := "verify the device " + name
+	kind := uintptr(unix.S_IFCHR)
+	if block {
+		kind = unix.S_IFBLK
+	}
 	b.Do(what, unix.SYS_STATX, fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, st)
 	const modeShift = 32 // stx_gid and stx_mode share the word at 24
-	b.Check(what, entry.Field{Buffer: st, Offset: 24}, uintptr(unix.S_IFCHR)<<modeShift, unix.S_IFMT<<modeShift, unix.ENODEV)
+	b.Check(what, entry.Field{Buffer: st, Offset: 24}, kind<<modeShift, unix.S_IFMT<<modeShift, unix.ENODEV)
 	b.Check(what, entry.Field{Buffer: st, Offset: 128}, uintptr(major)|uintptr(minor)<<32, ^uintptr(0), unix.ENODEV)
 }

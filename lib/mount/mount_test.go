@@ -217,7 +217,7 @@ func TestCheckDevice(t *testing.T) {
 	for path, want := range map[string]unix.Errno{"/dev/null": 0, "/dev/zero": unix.ENODEV, file: unix.ENODEV, "/": unix.ENODEV} {
 		var b entry.Builder
 		fd := b.Get("open", unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC, 0)
-		CheckDevice(&b, path, fd, 1, 3)
+		CheckDevice(&b, path, fd, false, 1, 3)
 		b.Close(fd)
 		op := run(&b)
 		if want == 0 && op != nil || want != 0 && (op == nil || op.Errno != want) {

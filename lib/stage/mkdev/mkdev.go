@@ -15,6 +15,7 @@ import (
 	"staves/lib/diag"
 	"staves/lib/entry"
 	"staves/lib/mount"
+	"staves/lib/probe"
 )
 
 // Tool is what the registry knows of mkdev.
@@ -27,8 +28,8 @@ var Tool = &chain.Tool{
 Without DIR: dev in the root that overlay left; else /dev. A DIR with a slash in its
 name is made where missing. The tree is a tmpfs with
 null zero full random urandom tty, ptmx and a pts of its own, shm, and the links fd
-stdin stdout stderr. Nodes are made with mknod; in a user namespace, where that is not
-allowed, the host's are bound.
+stdin stdout stderr. Nodes are made with mknod; where that is not allowed, as in a user
+namespace, the host's are bound, read-only, which forbids a chmod and no use.
 
 With NEXT the mounts are in a mount namespace of their own. Without NEXT, 'mkdev DIR'
 mounts them here and returns, as mount(8) does; 'umount -R DIR' takes them away.
@@ -37,10 +38,18 @@ mounts them here and returns, as mount(8) does; 'umount -R DIR' takes them away.
 
 type stage struct {
 	shmSize string
+	noPts   bool
+	console bool
+	nodes   string
+	devices []string
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.StringVar(&s.shmSize, "shm-size", "64M", "size of shm: `SIZE` in bytes, or with K, M, G, T")
+	fs.BoolVar(&s.noPts, "no-pts", false, "no pts, and no ptmx")
+	fs.BoolVar(&s.console, "console", false, "let console be the terminal that a standard descriptor is")
+	fs.StringArrayVar(&s.devices, "device", nil, "add a node like the host's PATH, as NAME, with permissions MODE: `PATH[:/dev/NAME][:MODE]`")
+	fs.StringVar(&s.nodes, "nodes", "auto", "how nodes are made: `auto|mknod|bind`")
 }
 
 // Returns: 'mkdev DIR' by itself mounts and returns.
@@ -49,6 +58,14 @@ func (s *stage) Returns(link *chain.Link) bool { return link.Operand != "" }
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if err := mount.CheckSize(s.shmSize, false); err != nil {
 		return fmt.Errorf("--shm-size: %w", err)
+	}
+	switch s.nodes {
+	case "auto", "mknod", "bind":
+	default:
+		return fmt.Errorf("--nodes: %q is none of auto, mknod, bind", s.nodes)
+	}
+	if _, err := s.more(s.binds(c, link)); err != nil {
+		return err
 	}
 	if link.Operand != "" {
 		var st unix.Stat_t
@@ -69,8 +86,8 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	} else if err := c.CheckRoot(link); err != nil {
 		return err
 	}
-	if c.Has(chain.Pivoted, link) && c.InUserNS(link) && !c.Has(chain.Devices, link) {
-		return diag.WithHint(errors.New("after pivot, in a user namespace, there are no device nodes to bind"), "put mkdev before pivot: ... mkdev pivot ROOT -- ...")
+	if c.Has(chain.Pivoted, link) && s.binds(c, link) && !c.Has(chain.Devices, link) {
+		return diag.WithHint(errors.New("after pivot there are no device nodes to bind, and none can be made"), "put mkdev before pivot: ... mkdev pivot ROOT -- ...")
 	}
 	if err := c.NeedAdmin(link); err != nil {
 		return err
@@ -87,13 +104,31 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	if c.Payload != nil && !c.Has(chain.MountNS, link) {
 		steps = append(steps, chain.OwnMounts(mount.OwnNamespace))
 	}
-	return append(steps, chain.Raw("mount a minimal /dev",
-		"the host's /dev holds every disk of the machine; a program needs a handful of harmless nodes", "mknod(2)",
-		func(b *entry.Builder) {
+	return append(steps, chain.Step{
+		Call: "mount a minimal /dev",
+		Why:  "the host's /dev holds every disk of the machine; a program needs a handful of harmless nodes",
+		Man:  "mknod(2)",
+		Write: func(b *entry.Builder) error {
+			opt := dev.Options{ShmSize: s.shmSize, Bind: s.binds(c, link), NoPts: s.noPts, Console: s.console}
+			var err error
+			if opt.Nodes, err = s.more(opt.Bind); err != nil {
+				return err
+			}
 			target := s.target(b, c, link)
-			dev.Mount(b, target, dev.Options{ShmSize: s.shmSize, Bind: c.InUserNS(link)})
+			dev.Mount(b, target, opt)
 			b.Close(target)
-		}))
+			return nil
+		},
+	})
+}
+
+// binds tells whether nodes are bound: the kernel lets only root of the machine make any,
+// with CAP_MKNOD.
+func (s *stage) binds(c *chain.Chain, link *chain.Link) bool {
+	if s.nodes != "auto" {
+		return s.nodes == "bind"
+	}
+	return c.InUserNS(link) || !probe.Capable(unix.CAP_MKNOD)
 }
 
 // target opens the directory that becomes /dev.
