@@ -26,12 +26,13 @@ import (
 // A Set is a set of capabilities, bit n for capability n, as in /proc/PID/status.
 type Set uint64
 
-// Capabilities that this package itself needs (capabilities(7)).
+// Capabilities that this package itself, or who uses it, needs (capabilities(7)).
 const (
 	SETGID     = 6
 	SETUID     = 7
 	SETPCAP    = 8
 	SYS_CHROOT = 18
+	SYS_ADMIN  = 21
 	SETFCAP    = 31
 )
 

@@ -114,7 +114,7 @@ func (r *Run) life() error {
 	case !inPlace && words == nil:
 		return program.Start(r.Chain.encode())
 	case !inPlace && final < end:
-		program.Look(r.Chain.file(), r.paths())
+		program.Look(r.Chain.file(), r.paths(), r.Chain.searched())
 	}
 	for ; r.State.Done < end; r.State.Done++ {
 		if err := r.take(&program); err != nil {
@@ -124,8 +124,8 @@ func (r *Run) life() error {
 	if inPlace {
 		return r.exec(&program)
 	}
-	name := r.Chain.file()
-	program.Exec(name, r.paths(), *words, !strings.Contains(name, "/"))
+	program.Exec(r.Chain.file(), r.paths(), *words, r.Chain.searched())
+	r.State.kept = nil // no step is left to want it
 	return program.Start(r.Chain.encode())
 }
 
@@ -218,6 +218,9 @@ func (c *Chain) file() string {
 	}
 	return c.Payload[0]
 }
+
+// searched tells whether PATH says where that file is.
+func (c *Chain) searched() bool { return !strings.Contains(c.file(), "/") }
 
 // words are what a program can end with the execution of: nil where that is not all known
 // before. The shell of a new root is not, nor what a stage executed by its path is to know

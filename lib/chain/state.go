@@ -30,6 +30,22 @@ type State struct {
 	// Clean are the words of a clean-up that is due if no waiter takes charge of it: a
 	// tool's name, then what its Clean is given.
 	Clean []string
+
+	kept [][2]string
+}
+
+// Keep has value found under key in a later life of the chain: what was read before the
+// root changed, say.
+func (s *State) Keep(key, value string) { s.kept = append(s.kept, [2]string{key, value}) }
+
+// Kept returns what was kept under key.
+func (s *State) Kept(key string) (value string, ok bool) {
+	for _, k := range s.kept {
+		if k[0] == key {
+			return k[1], true
+		}
+	}
+	return "", false
 }
 
 // Variables in which one stage tells a later one, through exec, what it left.
@@ -95,8 +111,8 @@ func mntID() string {
 	return fmt.Sprintf("%x:%d", st.Dev, st.Ino)
 }
 
-// The state is text: strings, each ended by a NUL, which no word and no path holds; a
-// list has its length before it.
+// The state is text: strings, each ended by a NUL, which no word and no path holds (what
+// is kept may: it is a list of what stands between them); a list has its length before it.
 func (c *Chain) encode() string {
 	s := &c.State
 	words := []string{
@@ -114,6 +130,12 @@ func (c *Chain) encode() string {
 	words = append(words, s.Clean...)
 	words = append(words, strconv.FormatBool(s.Env != nil), strconv.Itoa(len(s.Env)))
 	words = append(words, s.Env...)
+	words = append(words, strconv.Itoa(len(s.kept)))
+	for _, k := range s.kept {
+		parts := strings.Split(k[1], "\x00")
+		words = append(words, k[0], strconv.Itoa(len(parts)))
+		words = append(words, parts...)
+	}
 	return strings.Join(words, "\x00") + "\x00"
 }
 
@@ -154,6 +176,14 @@ func (c *Chain) decode(text string) error {
 	}
 	for n := number(); n > 0 && !bad; n-- {
 		s.Env = append(s.Env, next())
+	}
+	for n := number(); n > 0 && !bad; n-- {
+		key := next()
+		var parts []string
+		for n := number(); n > 0 && !bad; n-- {
+			parts = append(parts, next())
+		}
+		s.Keep(key, strings.Join(parts, "\x00"))
 	}
 	if bad || len(words) > 0 {
 		return errState

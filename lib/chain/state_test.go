@@ -9,7 +9,7 @@ func TestStateSurvives(t *testing.T) {
 	for _, c := range []*Chain{
 		{},
 		{State: State{Done: 7, Euid: 1000, Egid: 5, Root: "/new root", Net: "10.0.0.2/24", Mnt: true}, facts: []fact{{UserNS, before}, {Root, 2}, {UserNS, 3}}, ids: []ids{{0, 1, 2}, {3, 0, 0}}},
-		{State: State{Root: "/a\x01b\x02c\n", Clean: []string{"cgset", "", "/sys/fs/cgroup/x\x01y"}}, facts: []fact{{PidNS, 0}}},
+		{State: State{Root: "/a\x01b\x02c\n", Clean: []string{"cgset", "", "/sys/fs/cgroup/x\x01y"}, kept: [][2]string{{"a", "\x00b\x00"}, {"", ""}}}, facts: []fact{{PidNS, 0}}},
 	} {
 		got := &Chain{}
 		if err := got.decode(c.encode()); err != nil {
@@ -33,8 +33,8 @@ func TestDamagedState(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add("0\x000\x000\x00\x00\x00false\x000\x000\x000\x00")
-	f.Add("1\x000\x000\x00/r\x00\x00true\x001\x002\x00root\x001\x001\x002\x003\x001\x00w\x00")
+	f.Add("0\x000\x000\x00\x00\x00false\x000\x000\x000\x000\x00")
+	f.Add("1\x000\x000\x00/r\x00\x00true\x001\x002\x00root\x001\x001\x002\x003\x001\x00w\x001\x00key\x002\x00v\x00\x00")
 	f.Fuzz(func(t *testing.T, s string) {
 		c := &Chain{}
 		if c.decode(s) != nil {

@@ -37,6 +37,7 @@ type Builder struct {
 	forks   []*forkOp
 	fixed   bool // an operation that is not movable came after the last fork
 	movable bool
+	looked  bool // Look was called
 	err     error
 }
 
@@ -230,16 +231,17 @@ func (b *Builder) Movable(f func()) {
 // be executed. With search the paths come from PATH: a directory that may not be
 // searched is then one where the program is not.
 func (b *Builder) Exec(what string, paths []string, words Words, search bool) {
-	op := b.op(kindExec, what)
-	op.args[execPaths], op.args[execIndex] = b.room(strings.Join(paths, "\x00")+"\x00"), uint64(words.Index)
+	flags := uint16(0)
+	if b.looked { // what tells of it may be forbidden by now
+		flags = execAnnounced
+	}
+	op := b.execList(what, paths, search, flags)
+	op.args[execIndex] = uint64(words.Index)
 	if words.Argv != nil {
 		op.args[execArgv] = list(b, words.Argv)
 	}
 	if words.Env != nil {
 		op.args[execEnv] = list(b, words.Env)
-	}
-	if search {
-		op.flag = execSearch
 	}
 }
 
@@ -253,9 +255,18 @@ type Words struct {
 
 // Look fails as [Builder.Exec] with these paths would where there is no file at any.
 // After operations that forbid much, an Exec that fails may have nobody left to tell of it.
-func (b *Builder) Look(what string, paths []string) {
+func (b *Builder) Look(what string, paths []string, search bool) {
+	b.execList(what, paths, search, execLook)
+	b.looked = true
+}
+
+func (b *Builder) execList(what string, paths []string, search bool, flags uint16) *operation {
 	op := b.op(kindExec, what)
-	op.args[0], op.flag = b.room(strings.Join(paths, "\x00")+"\x00"), execLook
+	op.args[execPaths], op.flag = b.room(strings.Join(paths, "\x00")+"\x00"), flags
+	if search {
+		op.flag |= execSearch
+	}
+	return op
 }
 
 // arg encodes argument i of an operation.

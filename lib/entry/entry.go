@@ -199,7 +199,9 @@ func (b *Builder) Execve(path string, argv, env []string) error {
 	var act sigaction
 	sys(unix.SYS_RT_SIGACTION, uintptr(unix.SIGURG), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
 	base := unsafe.Pointer(&all[0])
+	announce(msgExec)
 	failed, errno, r := runExec(base, unsafe.Pointer(file), unsafe.Pointer(&argvp[0]), unsafe.Pointer(&envp[0]))
+	announce(msgNoExec)
 	if errno != 0 {
 		return opError(base, failed, errno)
 	}

@@ -292,6 +292,7 @@ func runFrom(base unsafe.Pointer, i, end uint64) (failed, errno uint64) {
 			r = execList(base, op)
 		}
 		if isErr(r) {
+			announce(msgNoExec)
 			return i, uint64(-r)
 		}
 	}
@@ -427,7 +428,9 @@ func execList(base unsafe.Pointer, op *operation) uintptr {
 		env = pointers(base, uintptr(op.args[execEnv]))
 	}
 	worst := failure(uintptr(unix.ENOENT))
-	announce(msgExec)
+	if op.flag&execAnnounced == 0 {
+		announce(msgExec)
+	}
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
 		var r uintptr
 		if op.flag&execLook != 0 {
@@ -442,14 +445,12 @@ func execList(base unsafe.Pointer, op *operation) uintptr {
 				worst = r
 			}
 		default:
-			announce(msgNoExec)
 			return r
 		}
 		for *(*byte)(p) != 0 {
 			p = unsafe.Add(p, 1)
 		}
 	}
-	announce(msgNoExec)
 	return worst
 }
 

@@ -66,6 +66,7 @@ const bitsResult = 5
 const (
 	execSearch = 1 << iota // the paths come from PATH
 	execLook               // only look whether there is a file
+	execAnnounced          // it is announced already
 )
 
 const (

@@ -37,6 +37,11 @@ group of its line, or else the same number, and no further groups; with a group
 written (U:G) there is that group alone. HOME and the like stay as they are. Where a
 user namespace denies setgroups(2), groups from outside it stay: nothing can drop
 them.
+
+--seccomp reads profiles as Docker, Podman and runc do, or a filter as the kernel has
+it, and loads it last, when the payload is all that is left. Where new privileges are
+allowed and cap_sys_admin is not kept, it comes before capabilities are dropped, and
+must allow that.
   capdrop -- sh                                root with Docker's capabilities
   capdrop --keep net_raw --user 1000 -- ping ::1
   capdrop --preset all --drop sys_admin,sys_module -- sh`,
@@ -47,6 +52,7 @@ type stage struct {
 	sets   sets
 	user   user
 	noPriv noPriv
+	filter filter
 }
 
 // A part is one of the things that the stage does.
@@ -57,7 +63,7 @@ type part interface {
 	check(c *chain.Chain, link *chain.Link) error
 }
 
-func (s *stage) parts() []part { return []part{&s.sets, &s.user, &s.noPriv} }
+func (s *stage) parts() []part { return []part{&s.sets, &s.user, &s.noPriv, &s.filter} }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
 	for _, p := range s.parts() {
@@ -84,6 +90,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 			return err
 		}
 		if _, err := s.decide(link, &now, s.user.expected(c, link)); err != nil {
+			return err
+		}
+		if err := s.filter.allowed(&now, s.noPriv.on()); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,10 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		steps = append(steps, s.lookStep(p))
 	}
 	steps = append(steps, s.boundingStep(p))
+	early := !s.noPriv.on() && !s.keepsAdmin(link) // a filter needs one of the two
+	if s.filter.on() && early {
+		steps = append(steps, s.filter.step(p, false))
+	}
 	if link.Flags.Changed("user") {
 		steps = append(steps, s.userStep(p))
 	}
@@ -27,7 +31,16 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	if s.noPriv.on() {
 		steps = append(steps, s.noPriv.step(p))
 	}
-	return append(steps, s.verifyStep(p))
+	steps = append(steps, s.verifyStep(p))
+	if s.filter.on() && !early {
+		steps = append(steps, s.filter.step(p, true))
+	}
+	return steps
+}
+
+// keepsAdmin tells whether CAP_SYS_ADMIN will be effective when all else is dropped.
+func (s *stage) keepsAdmin(link *chain.Link) bool {
+	return s.sets.asked(link).Has(caps.SYS_ADMIN) && (!link.Flags.Changed("user") || s.sets.keep.Named.Has(caps.SYS_ADMIN))
 }
 
 func (s *stage) lookStep(p *plan) chain.Step {

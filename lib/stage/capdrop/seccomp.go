@@ -1,0 +1,158 @@
+package capdrop
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"staves/lib/caps"
+	"staves/lib/chain"
+	"staves/lib/diag"
+	"staves/lib/entry"
+	"staves/lib/seccomp"
+)
+
+// filter are the options about system calls.
+type filter struct {
+	from string // default, none or a file
+	dump string // text or bpf: print the filter
+
+	profile *seccomp.Profile // once it is read
+}
+
+const (
+	noFilter    = "none"
+	ownFilter   = "default"
+	dumpText    = "text"
+	dumpProgram = "bpf"
+)
+
+func (f *filter) options(fs *pflag.FlagSet) {
+	fs.StringVar(&f.from, "seccomp", noFilter, "filter system calls: `PROFILE` is default (Docker's), none, or a file")
+	fs.StringVar(&f.dump, "seccomp-dump", "", "print the filter (text), or write it as it is (bpf), and end")
+	fs.Lookup("seccomp-dump").NoOptDefVal = dumpText
+}
+
+func (f *filter) on() bool { return f.from != noFilter }
+
+// check reads the profile: later, another root may be in place.
+func (f *filter) check(c *chain.Chain, link *chain.Link) error {
+	if !f.on() || f.from == ownFilter {
+		return nil
+	}
+	text, err := f.read()
+	if err != nil {
+		return err
+	}
+	c.State.Keep(f.key(), text)
+	// Whatever capabilities there will be, they only take rules away.
+	_, err = f.compile(caps.All)
+	return err
+}
+
+// key is what a later life of the chain finds the profile by.
+func (f *filter) key() string { return "seccomp " + f.from }
+
+// read reads the profile's file, and has it parsed.
+func (f *filter) read() (text string, err error) {
+	file, err := os.Open(f.from)
+	if err != nil {
+		return "", fmt.Errorf("--seccomp: %w", err)
+	}
+	defer file.Close()
+	all, err := io.ReadAll(io.LimitReader(file, seccomp.MaxSize+1))
+	if err != nil {
+		return "", fmt.Errorf("--seccomp: %w", err)
+	}
+	return string(all), f.parse(all)
+}
+
+func (f *filter) parse(text []byte) (err error) {
+	if f.profile, err = seccomp.Parse(text); err != nil {
+		return fmt.Errorf("--seccomp %s: %w", f.from, err)
+	}
+	return nil
+}
+
+// compile makes a filter for a process with that bounding set of the profile.
+func (f *filter) compile(bounding caps.Set) (*seccomp.Filter, error) {
+	if f.from == ownFilter {
+		f.profile = seccomp.Default()
+	}
+	compiled, err := f.profile.Filter(seccomp.Here(bounding))
+	if err != nil {
+		return nil, fmt.Errorf("--seccomp %s: %w", f.from, err)
+	}
+	return compiled, nil
+}
+
+// allowed finds out whether the filter can be loaded, in the state that the steps begin
+// from (seccomp(2): EACCES).
+func (f *filter) allowed(now *caps.State, noNewPrivs bool) error {
+	if !f.on() || noNewPrivs || now.NoNewPrivs || now.Permitted.Has(caps.SYS_ADMIN) {
+		return nil
+	}
+	return diag.WithHint(fmt.Errorf("--seccomp with --allow-new-privs: %s: %w", caps.Name(caps.SYS_ADMIN), unix.EPERM),
+		"only who has that capability may filter programs that gain privileges (seccomp(2))")
+}
+
+func (f *filter) step(p *plan, final bool) chain.Step {
+	s := p.step("seccomp(SECCOMP_SET_MODE_FILTER) with "+f.from,
+		"from here on the kernel refuses system calls that the profile does not allow", "seccomp(2)",
+		func(b *entry.Builder) error {
+			if text, ok := p.chain.State.Kept(f.key()); ok && f.profile == nil { // read in an earlier life
+				if err := f.parse([]byte(text)); err != nil {
+					return err
+				}
+			}
+			compiled, err := f.compile(p.want.Bounding)
+			if err != nil {
+				return err
+			}
+			compiled.Load(b)
+			return nil
+		})
+	s.Final = final
+	return s
+}
+
+// Admin prints the filter that the payload would get.
+func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
+	f := &s.filter
+	if !fs.Changed("seccomp-dump") {
+		return nil
+	}
+	return func(words []string) error {
+		switch {
+		case f.dump != dumpText && f.dump != dumpProgram:
+			return fmt.Errorf("--seccomp-dump: %q is neither %s nor %s", f.dump, dumpText, dumpProgram)
+		case len(words) > 0:
+			return fmt.Errorf("--seccomp-dump runs no program: %s", words[0])
+		case !fs.Changed("seccomp"):
+			f.from = ownFilter
+		case !f.on():
+			return errors.New("--seccomp none: no filter to print")
+		}
+		now, err := caps.Read()
+		if err != nil {
+			return err
+		}
+		if f.from != ownFilter {
+			if _, err := f.read(); err != nil {
+				return err
+			}
+		}
+		compiled, err := f.compile(s.sets.asked(&chain.Link{Flags: fs}) & now.Bounding)
+		if err != nil {
+			return err
+		}
+		if f.dump == dumpProgram {
+			return compiled.Raw(os.Stdout)
+		}
+		return compiled.Dump(os.Stdout)
+	}
+}
