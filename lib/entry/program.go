@@ -64,9 +64,9 @@ const bitsResult = 5
 
 // The flags of an exec.
 const (
-	execSearch = 1 << iota // the paths come from PATH
-	execLook               // only look whether there is a file
-	execAnnounced          // it is announced already
+	execSearch    = 1 << iota // the paths come from PATH
+	execLook                  // only look whether there is a file
+	execAnnounced             // it is announced already
 )
 
 const (
