@@ -33,8 +33,8 @@ func ParseMode(name string) (Mode, error) {
 	return Uncertain, fmt.Errorf("%q is no mode: they are %s", name, strings.Join(Modes[NoPriv:], " "))
 }
 
-// pure are the securebits of the modes in which user 0 is worth nothing.
-const pure = NoRoot | NoRootLocked | NoSetuidFixup | NoSetuidFixupLocked | KeepCapsLocked |
+// Pure are the securebits of the modes in which user 0 is worth nothing.
+const Pure = NoRoot | NoRootLocked | NoSetuidFixup | NoSetuidFixupLocked | KeepCapsLocked |
 	NoCapAmbientRaise | NoCapAmbientRaiseLocked
 
 // Apply changes s to what it is in mode m. What s has of permitted capabilities stays, in
@@ -44,7 +44,7 @@ func (m Mode) Apply(s *State) {
 		s.Securebits = 0
 		return
 	}
-	s.Securebits, s.Ambient = pure, 0
+	s.Securebits, s.Ambient = Pure, 0
 	switch m {
 	case NoPriv:
 		s.Permitted, s.Effective, s.Inheritable, s.Bounding, s.NoNewPrivs = 0, 0, 0, 0, true
@@ -58,7 +58,7 @@ func (s *State) Mode() Mode {
 	switch {
 	case s.Securebits == 0:
 		return Hybrid
-	case s.Securebits&pure != pure || s.Ambient != 0:
+	case s.Securebits&Pure != Pure || s.Ambient != 0:
 		return Uncertain
 	case s.Inheritable != 0:
 		return Pure1E

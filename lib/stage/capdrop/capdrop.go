@@ -29,14 +29,14 @@ whatever the other options, unless --allow-new-privs.
 
 Root (user 0) has what is left. Another user has what --keep names, as ambient
 capabilities, which programs need not know of; the preset only bounds what a setuid
-program could get, as in Docker.
+program could get, as in Docker. --inh, --amb, --bnd and --iab say it set by set.
 
 --user looks names up in the root that NEXT runs in. A named user gets the group of
 its line in /etc/passwd and the groups that list it in /etc/group; a number gets the
 group of its line, or else the same number, and no further groups; with a group
-written (U:G) there is that group alone. HOME and the like stay as they are. Where a
-user namespace denies setgroups(2), groups from outside it stay: nothing can drop
-them.
+written (U:G) there is that group alone. The caller's groups stay with --keep-groups
+only. HOME and the like stay as they are. Where a user namespace denies
+setgroups(2), groups from outside it stay: nothing can drop them.
 
 --seccomp reads profiles as Docker, Podman and runc do, or a filter as the kernel has
 it, and loads it last, when the payload is all that is left. Where new privileges are
@@ -44,15 +44,26 @@ allowed and cap_sys_admin is not kept, it comes before capabilities are dropped,
 must allow that.
   capdrop -- sh                                root with Docker's capabilities
   capdrop --keep net_raw --user 1000 -- ping ::1
-  capdrop --preset all --drop sys_admin,sys_module -- sh`,
+  capdrop --preset all --drop sys_admin,sys_module -- sh
+  capdrop --user 1000 --rlimit nproc=64 --umask 077 -- make
+
+The words of libcap's capsh do here what they do there, in order: see 'capsh --help',
+which is this program by another name, as are getpcaps, getcap and setcap.
+  capdrop --print
+  capdrop --decode=00000000a80425fb
+  capdrop --chroot=ROOT --drop=cap_sys_chroot -- -c 'exec CMD'`,
 }
 
 // A stage is its parts: each with options of its own, its own errors, and its own steps.
 type stage struct {
-	sets   sets
-	user   user
-	noPriv noPriv
-	filter filter
+	confinement confinement
+	attributes  attributes
+	sets        sets
+	user        user
+	bits        securebits
+	noPriv      noPriv
+	filter      filter
+	run         program
 }
 
 // A part is one of the things that the stage does.
@@ -63,7 +74,9 @@ type part interface {
 	check(c *chain.Chain, link *chain.Link) error
 }
 
-func (s *stage) parts() []part { return []part{&s.sets, &s.user, &s.noPriv, &s.filter} }
+func (s *stage) parts() []part {
+	return []part{&s.sets, &s.user, &s.bits, &s.noPriv, &s.attributes, &s.confinement, &s.filter, &s.run}
+}
 
 func (s *stage) Options(fs *pflag.FlagSet) {
 	for _, p := range s.parts() {

@@ -18,32 +18,70 @@ import (
 // nothing needs to be ambient. Anybody else loses everything that is not ambient with
 // the next execve; what is kept there must be named, or 'capdrop --user 1000' would
 // hand Docker's dac_override and setuid to an ordinary user, for good.
+//
+// A set that has an option of its own is what that option says.
 func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.State, error) {
 	asked, held := s.sets.asked(link), now.Held()
 	if missing := s.sets.keep.Named &^ held; missing != 0 {
-		return nil, notHeld(missing, now)
+		return nil, notHeld("keep", missing, now)
+	}
+	if missing := s.sets.amb.Named &^ now.Permitted; missing != 0 {
+		return nil, notHeld("amb", missing, now)
 	}
 	want := *now
-	want.Bounding = asked & now.Bounding
-	want.NoNewPrivs = now.NoNewPrivs || s.noPriv.on()
-	if ids != nil {
-		want.UID = [3]uint32{ids.UID, ids.UID, ids.UID}
-		want.GID = [3]uint32{ids.GID, ids.GID, ids.GID}
-		var err error
-		if want.Groups, err = ids.Reach(now); err != nil {
-			return nil, err
-		}
+	want.Bounding = s.sets.bounding(link) & now.Bounding
+	if missing := s.sets.bnd.Named &^ now.Bounding; missing != 0 {
+		return nil, notHeld("bnd", missing, now)
 	}
-	keep := asked & held
+	want.NoNewPrivs = now.NoNewPrivs || s.noPriv.on()
+	want.Securebits = s.bits.of(now.Securebits)
+	if err := s.user.become(&want, ids); err != nil {
+		return nil, err
+	}
+	s.decideSets(now, &want, asked&held)
+	if s.bits.mode != caps.Uncertain {
+		s.bits.mode.Apply(&want)
+	}
+	if err := s.mayInherit(now, &want); err != nil {
+		return nil, err
+	}
+	return &want, possible(now, &want)
+}
+
+// decideSets decides on the sets of a process, keep being what was asked for and is held.
+func (s *stage) decideSets(now, want *caps.State, keep caps.Set) {
 	want.Inheritable, want.Ambient = 0, 0
-	if want.UID[1] != 0 || now.Securebits&caps.NoRoot != 0 {
+	if want.UID[1] != 0 || want.Securebits&caps.NoRoot != 0 {
 		if !s.sets.keep.All {
 			keep &= s.sets.keep.Named
 		}
 		want.Inheritable, want.Ambient = keep, keep
 	}
-	want.Permitted, want.Effective = keep, keep
-	return &want, possible(now, &want)
+	want.Permitted = keep
+	if s.sets.amb.given {
+		want.Ambient = s.sets.amb.of(keep)
+		want.Inheritable = want.Ambient
+		want.Permitted |= want.Ambient
+	}
+	if s.sets.inh.given {
+		want.Inheritable = s.sets.inh.of(want.Permitted)
+		want.Ambient &= want.Inheritable
+	}
+	want.Effective = want.Permitted
+}
+
+// mayInherit finds what --inh names and cannot be made inheritable: it is neither held
+// nor, with CAP_SETPCAP, in the bounding set.
+func (s *stage) mayInherit(now, want *caps.State) error {
+	can := now.Inheritable | now.Permitted
+	if now.Permitted.Has(caps.SETPCAP) {
+		can |= now.Bounding
+	}
+	// What is in neither the set now nor the bounding set cannot be added.
+	if missing := want.Inheritable &^ (can & (now.Inheritable | now.Bounding)); missing != 0 {
+		return notHeld("inh", missing, now)
+	}
+	return nil
 }
 
 // possible names the capability that the way from now to want takes and that is not
@@ -61,25 +99,39 @@ func possible(now, want *caps.State) error {
 	may := func(want, now [3]uint32) bool { // setresuid(2): any of the ids that it has
 		return !slices.ContainsFunc(want[:], func(id uint32) bool { return !slices.Contains(now[:], id) })
 	}
+	has := now.Permitted.Has
 	switch {
-	case want.Bounding != now.Bounding && !now.Permitted.Has(caps.SETPCAP):
+	case want.Bounding != now.Bounding && !has(caps.SETPCAP):
 		return need("lower the bounding set", caps.SETPCAP)
-	case !may(want.UID, now.UID) && !now.Permitted.Has(caps.SETUID):
+	case !may(want.UID, now.UID) && !has(caps.SETUID):
 		return need("change the user", caps.SETUID)
-	case !may(want.GID, now.GID) && !now.Permitted.Has(caps.SETGID):
+	case !may(want.GID, now.GID) && !has(caps.SETGID):
 		return need("change the group", caps.SETGID)
-	case !caps.SameGroups(want.Groups, now.Groups) && !now.Permitted.Has(caps.SETGID):
+	case !caps.SameGroups(want.Groups, now.Groups) && !has(caps.SETGID):
 		return need("change the supplementary groups", caps.SETGID)
+	case want.Securebits != now.Securebits && !has(caps.SETPCAP):
+		return need("change the securebits", caps.SETPCAP)
+	case want.Ambient != 0 && now.Securebits&caps.NoCapAmbientRaise != 0:
+		return diag.WithHint(fmt.Errorf("make %s ambient: the securebit %s forbids it: %w", want.Ambient, caps.NoCapAmbientRaise, unix.EPERM),
+			"only a new user namespace has it clear: nsrun -U -r -- capdrop ...")
+	case loses(now, want) && want.Permitted != 0 && now.Securebits&caps.KeepCapsLocked != 0:
+		return fmt.Errorf("keep %s over a change of user: the securebit %s forbids it: %w", want.Permitted, caps.KeepCapsLocked, unix.EPERM)
 	}
-	return nil
+	return locked(now.Securebits, want.Securebits)
 }
 
-// notHeld is the error for capabilities that were named and cannot be kept.
-func notHeld(missing caps.Set, now *caps.State) error {
-	err := fmt.Errorf("--keep: %s: not held by this process", missing)
+// loses tells whether the change of user takes the permitted set away: from root to
+// somebody else, unless a securebit says otherwise (capabilities(7)).
+func loses(now, want *caps.State) bool {
+	return now.Securebits&caps.NoSetuidFixup == 0 && slices.Contains(now.UID[:], 0) && !slices.Contains(want.UID[:], 0)
+}
+
+// notHeld is the error for capabilities that an option names and that cannot be kept.
+func notHeld(option string, missing caps.Set, now *caps.State) error {
+	err := fmt.Errorf("--%s: %s: not held by this process", option, missing)
 	switch {
-	case missing&^now.Permitted == 0:
-		return diag.WithHint(fmt.Errorf("--keep: %s: not in the bounding set of this process", missing),
+	case missing&now.Bounding != missing && (option == "bnd" || missing&^now.Permitted == 0):
+		return diag.WithHint(fmt.Errorf("--%s: %s: not in the bounding set of this process", option, missing&^now.Bounding),
 			"what is out of the bounding set cannot come back: grep CapBnd /proc/self/status")
 	case now.Permitted == 0 && now.UID[1] != 0:
 		return diag.WithHint(err, "an ordinary user holds none; in a user namespace it does: nsrun -U -r -- capdrop ...")

@@ -42,12 +42,21 @@ func (p *plan) foreseen() bool {
 	switch {
 	case c.Has(dropped, link):
 		return false
-	case link.Flags.Changed("user"):
+	case p.stage.user.changes(link):
 		return !c.Has(chain.Pivoted, link) && !c.InUserNS(link)
 	case c.Made(chain.UserNS, link):
 		return c.Has(chain.MappedRoot, link)
 	}
 	return true
+}
+
+// wield has the steps from here on use all that is permitted, which may be more than what
+// is effective.
+func (p *plan) wield(b *entry.Builder) {
+	if p.now.Effective != p.now.Permitted {
+		caps.SetThread(b, p.now.Permitted, p.now.Permitted, p.now.Inheritable)
+		p.now.Effective = p.now.Permitted
+	}
 }
 
 // step is a step of system calls; when write is called, now and want are known.

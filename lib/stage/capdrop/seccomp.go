@@ -120,12 +120,9 @@ func (f *filter) step(p *plan, final bool) chain.Step {
 	return s
 }
 
-// Admin prints the filter that the payload would get.
-func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
+// dumpFilter is the option --seccomp-dump: it prints the filter that the payload would get.
+func (s *stage) dumpFilter(fs *pflag.FlagSet) func(words []string) error {
 	f := &s.filter
-	if !fs.Changed("seccomp-dump") {
-		return nil
-	}
 	return func(words []string) error {
 		switch {
 		case f.dump != dumpText && f.dump != dumpProgram:
@@ -146,7 +143,7 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 				return err
 			}
 		}
-		compiled, err := f.compile(s.sets.asked(&chain.Link{Flags: fs}) & now.Bounding)
+		compiled, err := f.compile(s.sets.bounding(&chain.Link{Flags: fs}) & now.Bounding)
 		if err != nil {
 			return err
 		}

@@ -8,26 +8,34 @@ import (
 	"staves/lib/entry"
 )
 
-// Steps: the order is the kernel's. The bounding set goes first, while CAP_SETPCAP is
-// there; the user before the capabilities, since a change of user clears what was
-// ambient; permitted before the execve, or no_new_privs would let a file with
-// capabilities have what is still permitted. What forbids system calls comes last, so
-// that it need not allow those that are made here.
+// Steps: the order is the kernel's. What raises a limit comes first, while there is every
+// capability. The bounding set goes while CAP_SETPCAP is there; the user before the
+// capabilities, since a change of user clears what was ambient; permitted before the
+// execve, or no_new_privs would let a file with capabilities have what is still permitted.
+// What forbids system calls comes last, so that it need not allow those that are made
+// here.
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	p := &plan{stage: s, chain: c, link: link}
 	var steps []chain.Step
 	if !p.foreseen() {
 		steps = append(steps, s.lookStep(p))
 	}
+	steps = append(steps, s.confinement.steps(p)...)
+	steps = append(steps, s.attributes.steps(p)...)
 	steps = append(steps, s.boundingStep(p))
 	early := !s.noPriv.on() && !s.keepsAdmin(link) // a filter needs one of the two
 	if s.filter.on() && early {
 		steps = append(steps, s.filter.step(p, false))
 	}
-	if link.Flags.Changed("user") {
+	if s.user.changes(link) {
 		steps = append(steps, s.userStep(p))
 	}
-	steps = append(steps, s.setsStep(p), s.ambientStep(p))
+	if s.bits.given(link) {
+		steps = append(steps, s.bitsStep(p), s.setsStep(p))
+	} else {
+		steps = append(steps, s.setsStep(p), s.ambientStep(p))
+	}
+	steps = append(steps, s.attributes.deathStep(p)...)
 	if s.noPriv.on() {
 		steps = append(steps, s.noPriv.step(p))
 	}
@@ -57,11 +65,16 @@ func (s *stage) lookStep(p *plan) chain.Step {
 }
 
 func (s *stage) boundingStep(p *plan) chain.Step {
-	return p.step("prctl(PR_CAPBSET_DROP) all but "+s.sets.describe(p.link),
+	left := s.sets.describe(p.link)
+	if s.bits.mode == caps.NoPriv {
+		left = "none"
+	}
+	return p.step("prctl(PR_CAPBSET_DROP) all but "+left,
 		"no program executed from here on can get the others back, not even as root", "prctl(2)",
 		func(b *entry.Builder) error {
-			if p.now.Effective != p.now.Permitted { // the steps from here on need what is permitted
-				caps.SetThread(b, p.now.Permitted, p.now.Permitted, p.now.Inheritable)
+			p.wield(b)
+			if more := p.want.Inheritable &^ p.now.Inheritable; more != 0 { // what is bounded by then cannot be added
+				caps.SetThread(b, p.now.Permitted, p.now.Effective, p.now.Inheritable|more)
 			}
 			caps.DropBounding(b, p.now.Bounding&^p.want.Bounding)
 			return nil
@@ -69,12 +82,40 @@ func (s *stage) boundingStep(p *plan) chain.Step {
 }
 
 func (s *stage) userStep(p *plan) chain.Step {
+	if s.user.text == "" {
+		return p.step("setgroups()", "the groups decide on access as the user does", "setgroups(2)",
+			func(b *entry.Builder) error {
+				caps.SetGroups(b, p.want.Groups)
+				return nil
+			})
+	}
 	return p.step("setgroups(), setresgid(), setresuid() to "+s.user.text,
 		"groups first, the user last, as each takes away the right to the one before", "credentials(7)",
 		func(b *entry.Builder) error {
 			ids := *s.user.ids
 			ids.Groups = p.want.Groups
-			ids.Enter(b, &p.now, p.want.Ambient != 0)
+			// CAP_SETPCAP is wanted once more where securebits are to be set.
+			keep := p.want.Permitted != 0 || s.bits.given(p.link)
+			ids.Enter(b, &p.now, keep && loses(&p.now, p.want))
+			return nil
+		})
+}
+
+// bitsStep sets the securebits between the ambient set, which one of them locks, and the
+// loss of CAP_SETPCAP.
+func (s *stage) bitsStep(p *plan) chain.Step {
+	return p.step("prctl(PR_CAP_AMBIENT), prctl(PR_SET_SECUREBITS)",
+		"what user 0 is worth, and what changes of user do to capabilities, is up to the securebits", "capabilities(7)",
+		func(b *entry.Builder) error {
+			need := p.want.Permitted
+			if p.now.Permitted.Has(caps.SETPCAP) {
+				need |= 1 << caps.SETPCAP
+			}
+			caps.SetThread(b, need, need, p.want.Inheritable)
+			caps.SetAmbient(b, p.want.Ambient)
+			if p.want.Securebits != p.now.Securebits {
+				caps.SetSecurebits(b, p.want.Securebits)
+			}
 			return nil
 		})
 }
@@ -103,7 +144,7 @@ func (s *stage) verifyStep(p *plan) chain.Step {
 	if p.foreseen() {
 		return p.step(call, why, man, func(b *entry.Builder) error {
 			caps.Verify(b, p.want)
-			if s.user.ids != nil {
+			if s.user.changes(p.link) {
 				caps.VerifyIDs(b, p.want)
 			}
 			return nil

@@ -1,7 +1,10 @@
 package capdrop
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -9,19 +12,45 @@ import (
 	"staves/lib/chain"
 )
 
-// user is the option that says who the payload is.
+// user are the options that say who the payload is.
 type user struct {
-	text string
-	ids  *caps.IDs // what it is in numbers, once that is known
+	text   string
+	groups string
+	clear  bool
+	keep   bool
+
+	// ids are what --user is in numbers, list what --groups is, once that is known.
+	ids  *caps.IDs
+	list []uint32
 }
 
 func (u *user) options(fs *pflag.FlagSet) {
 	fs.StringVar(&u.text, "user", "", "become user `U[:G]`, names or numbers")
+	fs.StringVar(&u.groups, "groups", "", "let the supplementary groups be `LIST`, names or numbers")
+	fs.BoolVar(&u.clear, "clear-groups", false, "have no supplementary groups")
+	fs.BoolVar(&u.keep, "keep-groups", false, "keep them, whoever --user is")
 }
 
-// check reads --user before any step is taken. Names are looked up now if they mean the
-// same now as later.
+// changes tells whether the ids are to change in any way.
+func (u *user) changes(link *chain.Link) bool {
+	return link.Flags.Changed("user") || link.Flags.Changed("groups") || u.clear
+}
+
+// check reads the options before any step is taken. Names are looked up now if they mean
+// the same now as later.
 func (u *user) check(c *chain.Chain, link *chain.Link) error {
+	words := 0
+	for _, given := range []bool{link.Flags.Changed("groups"), u.clear, u.keep} {
+		if given {
+			words++
+		}
+	}
+	if words > 1 {
+		return errors.New("--groups, --clear-groups and --keep-groups exclude each other")
+	}
+	if link.Flags.Changed("groups") && strings.Trim(u.groups, ",") == "" {
+		return errors.New("--groups: the list is empty (write --clear-groups)")
+	}
 	if !c.Has(chain.Pivoted, link) {
 		return u.lookUp(link)
 	}
@@ -54,8 +83,15 @@ func (u *user) parse(link *chain.Link) (caps.User, error) {
 	return user, nil
 }
 
-// lookUp finds what --user is in numbers, in the root that the process is in now.
+// lookUp finds what the options are in numbers, in the root that the process is in now.
 func (u *user) lookUp(link *chain.Link) error {
+	if link.Flags.Changed("groups") && u.list == nil {
+		list, err := lookUpGroups(u.groups)
+		if err != nil {
+			return fmt.Errorf("--groups: %w", err)
+		}
+		u.list = list
+	}
 	if u.ids != nil || !link.Flags.Changed("user") {
 		return nil
 	}
@@ -69,4 +105,47 @@ func (u *user) lookUp(link *chain.Link) error {
 	}
 	u.ids = &ids
 	return nil
+}
+
+// lookUpGroups reads groups with commas between, names or numbers.
+func lookUpGroups(text string) ([]uint32, error) {
+	list := []uint32{}
+	for word := range strings.SplitSeq(text, ",") {
+		if word == "" {
+			return nil, errors.New("the name of a group is missing")
+		}
+		if n, err := strconv.ParseUint(word, 10, 32); err == nil && n < 1<<32-1 {
+			list = append(list, uint32(n))
+			continue
+		}
+		id, err := caps.Files.GroupID(word)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, id)
+	}
+	return list, nil
+}
+
+// become changes state s, which is the one now, to what the options say. A change of user
+// without a word on groups leaves none of the caller's.
+func (u *user) become(s *caps.State, ids *caps.IDs) error {
+	now := *s
+	target := caps.IDs{GID: now.GID[1], Groups: now.Groups}
+	if ids != nil {
+		s.UID = [3]uint32{ids.UID, ids.UID, ids.UID}
+		s.GID = [3]uint32{ids.GID, ids.GID, ids.GID}
+		target = *ids
+	}
+	switch {
+	case u.keep:
+		return nil
+	case u.clear:
+		target.Groups = nil
+	case u.list != nil:
+		target.Groups = u.list
+	}
+	var err error
+	s.Groups, err = target.Reach(&now)
+	return err
 }
