@@ -98,6 +98,9 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 		}
 		if next := p.tool(rest[0]); next != nil {
 			tool, words = next, rest[1:]
+			if tool.Disguise != nil && tool.Disguise(words) == tool.Name {
+				return p.disguised(c, tool, tool.guise(tool.Name), words)
+			}
 			continue
 		}
 		c.Payload = rest
