@@ -164,6 +164,7 @@ func TestPayload(t *testing.T) {
 		"--groups 27,4,root --user 1234 --drop all":   "1234:1234 [0,4,27] 0 0 0 0 0 nnp=1",
 		"--clear-groups --user root --preset none":    "0:0 [] 0 0 0 0 0 nnp=1",
 		"--keep-groups --user root --preset none":     "0:0 [] 0 0 0 0 0 nnp=1",
+		"--amb all --user 1234 --preset podman":       "1234:1234 [] 800405fb 800405fb 800405fb 800405fb 800405fb nnp=1",
 		"--mode nopriv":                               "0:0 [] 0 0 0 0 0 nnp=1",
 		"--mode PURE1E --keep net_raw --user 1234":    "1234:1234 [] 2000 0 0 2000 0 nnp=1",
 		"--mode pure1e_init --keep net_raw":           "0:0 [] 0 0 0 2000 0 nnp=1",

@@ -188,6 +188,12 @@ func disguise(words []string) string {
 		if !ok || w.name == "exec" {
 			return ""
 		}
+		if word == "--mode" && !is {
+			if i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") {
+				return "" // its value
+			}
+			is = true
+		}
 		is = is || !slices.Contains(bothHave, w.name)
 	}
 	if is {

@@ -38,7 +38,7 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	if err := s.user.become(&want, ids); err != nil {
 		return nil, err
 	}
-	s.decideSets(now, &want, asked&held)
+	s.decideSets(&want, asked&held)
 	if s.bits.mode != caps.Uncertain {
 		s.bits.mode.Apply(&want)
 	}
@@ -48,8 +48,9 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	return &want, possible(now, &want)
 }
 
-// decideSets decides on the sets of a process, keep being what was asked for and is held.
-func (s *stage) decideSets(now, want *caps.State, keep caps.Set) {
+// decideSets decides on the sets of a process; all is what was asked for and is held.
+func (s *stage) decideSets(want *caps.State, all caps.Set) {
+	keep := all
 	want.Inheritable, want.Ambient = 0, 0
 	if want.UID[1] != 0 || want.Securebits&caps.NoRoot != 0 {
 		if !s.sets.keep.All {
@@ -59,7 +60,7 @@ func (s *stage) decideSets(now, want *caps.State, keep caps.Set) {
 	}
 	want.Permitted = keep
 	if s.sets.amb.given {
-		want.Ambient = s.sets.amb.of(keep)
+		want.Ambient = s.sets.amb.of(all)
 		want.Inheritable = want.Ambient
 		want.Permitted |= want.Ambient
 	}
