@@ -129,7 +129,7 @@ func attachDevices(fd int, dir string, rules []DeviceRule) ([]Written, error) {
 	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
 		return nil, fmt.Errorf("attach a BPF program for devices to %s: %w", dir, err)
 	}
-	return []Written{{dir, fmt.Sprintf("a BPF program with %d rules for devices", len(rules)), ""}}, nil
+	return []Written{{dir, fmt.Sprintf("a BPF program with %d rules for devices", len(rules)), "", nil}}, nil
 }
 
 func loadFilter(p []insn) (int, error) {

@@ -87,7 +87,7 @@ func Make(trees []*Tree, req Request) (_ *Group, err error) {
 			g.Close()
 		}
 	}()
-	freeze := slices.ContainsFunc(req.Limits, func(l Limit) bool { return l.Controller == core })
+	freeze := slices.ContainsFunc(req.Limits, func(l Limit) bool { return l.Controller == Core })
 	for _, p := range places {
 		if path := strings.Trim(req.Parent+"/"+req.Name, "/"); path != "" {
 			if err := p.check(path, req.Enter && req.Name != "", freeze); err != nil {
@@ -183,6 +183,11 @@ func (g *Group) limit(p *place) error {
 	fd := p.open[len(p.open)-1].fd
 	for _, l := range p.limits {
 		written, err := l.apply(fd, p.dir, p.tree.V2)
+		for _, w := range written {
+			if w.Err != nil && err == nil {
+				err = w.Err
+			}
+		}
 		if err != nil && !l.May {
 			return err
 		} else if err != nil {

@@ -76,17 +76,20 @@ func match(key string, v2 bool) []pair {
 	return found
 }
 
+// none is for a value that the other version has nothing for.
+func none(err error) []setting { return []setting{{err: err}} }
+
 // upSettings are what stands on v2 for a value of v1's file key, nil if key is none.
-func upSettings(key, value string) ([]setting, error) {
+func upSettings(key, value string) []setting {
 	var first *setting
 	var next **setting
 	for _, p := range match(key, false) {
 		if p.up == nil {
-			return nil, nil
+			return nil
 		}
 		text, err := p.up(value, "", func(string) string { return "" })
 		if err != nil && !p.live {
-			return nil, err
+			return none(err)
 		}
 		s := &setting{file: p.v2, value: text, check: checkNumber}
 		if p.live {
@@ -100,22 +103,23 @@ func upSettings(key, value string) ([]setting, error) {
 		next = &s.or
 	}
 	if first == nil {
-		return nil, nil
+		return nil
 	}
-	return []setting{*first}, nil
+	return []setting{*first}
 }
 
 // downSettings are what stands on v1 for a value of v2's file key, nil if key is none.
-func downSettings(key, value string) ([]setting, error) {
+func downSettings(key, value string) []setting {
 	var all []setting
 	found := match(key, true)
 	for _, p := range found {
 		if p.up == nil {
-			return nil, nil
+			return nil
 		}
 		text, err := p.down(value, func(string) string { return "" })
-		if err != nil && p.v1 != memsw {
-			return nil, err
+		live := p.v1 == memsw
+		if err != nil && !live {
+			return none(err)
 		}
 		if text == "" && err == nil {
 			continue
@@ -124,7 +128,7 @@ func downSettings(key, value string) ([]setting, error) {
 		if text == "-1" {
 			s.check = checkNone // v1 shows a number for it
 		}
-		if p.v1 == memsw {
+		if live {
 			s.from = func(now reader) (string, error) { return p.down(value, now) }
 			s.check = checkNone
 		}
@@ -139,17 +143,16 @@ func downSettings(key, value string) ([]setting, error) {
 		}
 	}
 	if len(found) > 0 && len(all) == 0 {
-		return nil, errNotConverted
+		return none(errNotConverted)
 	}
-	return all, nil
+	return all
 }
 
 // converted is a limit by the name and the value that v2 has for it, without v2's own
 // settings.
 func converted(key, value string) Limit {
 	controller, _, _ := strings.Cut(key, ".")
-	down, _ := downSettings(key, value) // the values that this package makes can be converted
-	return Limit{Controller: controller, name: key, v1: down}
+	return Limit{Controller: controller, name: key, v1: downSettings(key, value)}
 }
 
 // read returns what the file called key holds in the group that is open as fd. Where the

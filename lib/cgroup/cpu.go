@@ -77,7 +77,7 @@ func cpuset(file, list string) Limit {
 // Freeze stops what is in the group: freezer of v1, cgroup.freeze of v2.
 func Freeze() Limit {
 	return Limit{
-		Controller: core, name: "cgroup.freeze",
+		Controller: Core, name: "cgroup.freeze",
 		v1: []setting{{file: "freezer.state", value: "FROZEN", check: checkNone}},
 		v2: []setting{{file: "cgroup.freeze", value: "1"}},
 	}

@@ -29,6 +29,7 @@ type setting struct {
 	check    check
 	optional bool     // a kernel without the file does without
 	or       *setting // in place of this one where the group has no such file
+	err      error    // why there is no value
 }
 
 // A reader returns what a file of a group holds, "" if it cannot be read.
@@ -46,8 +47,11 @@ const (
 )
 
 // A Written is a file that was written, and what the kernel keeps in it: "" where that
-// cannot be told.
-type Written struct{ File, Value, Kept string }
+// cannot be told. Err, a *FileError of a *KeptError, tells that it is something else.
+type Written struct {
+	File, Value, Kept string
+	Err               error
+}
 
 // Clash tells which file both limits write, "" if there is none. What a limit writes
 // only where it exists another one may write again, and one that finds its value in the
@@ -105,11 +109,12 @@ func (l Limit) apply(fd int, dir string, v2 bool) ([]Written, error) {
 	var written []Written
 	for _, s := range list {
 		kept, err := s.verify(fd, dir)
-		if err != nil {
+		var differs *KeptError
+		if err != nil && !errors.As(err, &differs) {
 			return written, err
 		}
 		if !s.optional || exists(fd, s.file) {
-			written = append(written, Written{dir + "/" + s.file, s.value, kept})
+			written = append(written, Written{dir + "/" + s.file, s.value, kept, err})
 		}
 	}
 	return written, nil

@@ -54,7 +54,6 @@ func TestSet(t *testing.T) {
 		{"cpu.max", "max 100000", "cpu"},
 		{"hugetlb.2MB.max", "0", "hugetlb"},
 		{"io.max", "8:0 rbps=1", "io"},
-		{"io.max", "8:0", ""},
 		{"pids.max", "0100000", ""},
 		{"net_cls.classid", "1", "net_cls"},
 		{"cgroup.max.depth", "3", "cgroup"},

@@ -115,6 +115,11 @@ func (l Limit) possible(trees []*Tree, t *Tree) error {
 	case !t.V2 && l.devices != nil:
 		return onV1(l.devices)
 	}
+	for _, s := range l.settings(t.V2) {
+		if s.err != nil {
+			return fmt.Errorf("set %s: %w", l.name, s.err)
+		}
+	}
 	return nil
 }
 

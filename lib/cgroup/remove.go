@@ -157,3 +157,65 @@ func stepBack(dir string) {
 	}
 	_ = writeFile(unix.AT_FDCWD, above+"/cgroup.procs", "0")
 }
+
+// A PopulatedError tells that a group cannot be removed for what is in it.
+type PopulatedError struct {
+	Dir    string
+	Pids   []string
+	Groups []string
+}
+
+func (e *PopulatedError) Error() string {
+	switch {
+	case len(e.Pids) > 0:
+		return fmt.Sprintf("remove group %s: there are processes in it (%s): %v", e.Dir, strings.Join(e.Pids, ", "), unix.EBUSY)
+	case len(e.Groups) > 0:
+		return fmt.Sprintf("remove group %s: there are groups in it (%s): %v", e.Dir, strings.Join(e.Groups, ", "), unix.EBUSY)
+	}
+	return fmt.Sprintf("remove group %s: %v", e.Dir, unix.EBUSY)
+}
+
+func (e *PopulatedError) Unwrap() error { return unix.EBUSY }
+
+// dying is how long a process may take to die that is listed in a group still.
+const dying = 200 * time.Millisecond
+
+// RemoveEmpty removes a group that nothing runs in, with the groups in it if deep is set.
+// What runs in it is left alone, and makes it fail before anything is removed.
+func RemoveEmpty(dir string, deep bool) error {
+	deadline := time.Now().Add(dying)
+	for pause := time.Millisecond; ; pause = min(2*pause, 32*time.Millisecond) {
+		err := removeEmpty(dir, deep)
+		var full *PopulatedError
+		if !errors.As(err, &full) || full.Groups != nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+func removeEmpty(dir string, deep bool) error {
+	all := []string{dir}
+	for i := 0; i < len(all); i++ {
+		groups := within(all[i])
+		if pids := members(all[i]); len(pids) > 0 {
+			return &PopulatedError{Dir: all[i], Pids: pids}
+		}
+		if !deep && len(groups) > 0 {
+			for j := range groups {
+				groups[j] = filepath.Base(groups[j])
+			}
+			return &PopulatedError{Dir: dir, Groups: groups}
+		}
+		all = append(all, groups...)
+	}
+	for _, d := range slices.Backward(all) {
+		err := unix.Rmdir(d)
+		if errors.Is(err, unix.EBUSY) {
+			return &PopulatedError{Dir: d, Pids: members(d)}
+		} else if err != nil && (d == dir || !errors.Is(err, unix.ENOENT)) {
+			return fmt.Errorf("remove group %s: %w", d, err)
+		}
+	}
+	return nil
+}

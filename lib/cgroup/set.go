@@ -31,18 +31,9 @@ func Set(key, value string) (Limit, error) {
 		}
 		return Limit{Controller: l.Controller, name: key, v1: own, devices: []DeviceRule{r}}, nil
 	}
-	up, err := upSettings(key, value)
-	if err != nil {
-		return Limit{}, fmt.Errorf("%s: %w", key, err)
-	}
-	down, err := downSettings(key, value)
-	if err != nil {
-		return Limit{}, fmt.Errorf("%s: %w", key, err)
-	}
-	switch {
-	case up != nil:
+	if up := upSettings(key, value); up != nil {
 		l.v2 = up
-	case down != nil:
+	} else if down := downSettings(key, value); down != nil {
 		l.v1 = down
 	}
 	return l, nil
@@ -58,7 +49,7 @@ func Raw(key, value string) (Limit, error) {
 	switch {
 	case !ok || controller == "" || rest == "" || strings.ContainsFunc(key, bad):
 		return Limit{}, fmt.Errorf("%q is no file of a group: CONTROLLER.NAME, as in memory.max", key)
-	case controller == core && !strings.HasPrefix(rest, "max.") && rest != "pressure" && rest != "freeze":
+	case controller == Core && !strings.HasPrefix(rest, "max.") && rest != "pressure" && rest != "freeze":
 		return Limit{}, fmt.Errorf("%s is no limit", key)
 	case value == "":
 		return Limit{}, fmt.Errorf("%s: the value is empty", key)

@@ -109,8 +109,8 @@ func isController(option string) bool {
 	return option != "" && !strings.Contains(option, "=")
 }
 
-// core stands for the files that every group of v2 has, whatever controllers it has.
-const core = "cgroup"
+// Core stands for the files that every group of v2 has, whatever controllers it has.
+const Core = "cgroup"
 
 // home returns the hierarchy that has a controller, nil if none has, and the name by
 // which it must be passed on to a group there: "" where every group has it. The names of
@@ -128,14 +128,14 @@ func home(trees []*Tree, controller string) (t *Tree, enable string) {
 		}
 	}
 	switch controller {
-	case core, "cpuacct", "freezer", "devices", "perf_event":
+	case Core, "cpuacct", "freezer", "devices", "perf_event":
 		for _, t := range trees {
 			if t.V2 {
 				return t, ""
 			}
 		}
 	}
-	if controller == core {
+	if controller == Core {
 		return home(trees, "freezer") // all that v1 has of it
 	}
 	return nil, ""

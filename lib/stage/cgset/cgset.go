@@ -18,10 +18,12 @@ import (
 
 // Tool is what the registry knows of cgset.
 var Tool = &chain.Tool{
-	Name:    "cgset",
-	Summary: "Run NEXT in a control group (cgroups(7)) with limits.",
-	New:     func() chain.Stage { return &stage{} },
-	Clean:   clean,
+	Name:     "cgset",
+	Summary:  "Run NEXT in a control group (cgroups(7)) with limits.",
+	New:      func() chain.Stage { return &stage{} },
+	Clean:    clean,
+	Guises:   guises,
+	Disguise: libcgroup,
 	Notes: `
 SIZE is in bytes, or with K, M, G, T (powers of 1024); max lifts a limit. A limit on
 memory is a hard one: it counts swap too (v1: memory.memsw.limit_in_bytes, v2:

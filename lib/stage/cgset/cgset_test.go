@@ -27,7 +27,7 @@ func TestCheck(t *testing.T) {
 		{"--memory 64M --cpus 0.3 --pids 50 --cpuset-cpus 0-1", ""},
 		{"--memory max --cpus max --pids max", ""},
 		{"--memory 64M --set memory.swap.max=1G", ""}, // swap after all
-		{"--set io.max=8:0 --set cpu.idle=1", "--set io.max=8:0: io.max: this value has no counterpart"},
+		{"--set io.max=8:0 --set cpu.idle=1", ""},
 		{"--name a/b --keep", ""},
 		{"--memory=", `--memory: "" is no size`},
 		{"--memory 64MB", `--memory: "64MB" is no size`},
