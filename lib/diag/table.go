@@ -88,6 +88,10 @@ var table = []row{
 	{"take descriptor", unix.EISDIR, says(standardDirectory)},
 	{"take descriptor", unix.EACCES, says(standardDirectory)},
 	{"open this mount namespace", unix.ENOENT, says("there is no /proc here: mount -t proc proc /proc")},
+	{"seccomp(", unix.EINVAL, says("this kernel was built without filters of system calls (CONFIG_SECCOMP_FILTER), or takes no such flag")},
+	{"landlock: open ", unix.ENOENT, says("it is looked up in the root that the program will run in")},
+	{"landlock_add_rule for ", unix.EINVAL, says("a file cannot be given the rights of directories (read-dir, make-, remove-, refer): name others, or ro or rw")},
+	{"landlock_restrict_self", unix.E2BIG, says("Landlock takes at most 16 rulesets, one upon another: this process has them")},
 	{"write /proc/self/", unix.ENOENT, says("there is no /proc here: mount -t proc proc /proc")},
 }
 

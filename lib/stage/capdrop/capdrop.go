@@ -38,9 +38,15 @@ written (U:G) there is that group alone. The caller's groups stay with --keep-gr
 only. HOME and the like stay as they are. Where a user namespace denies
 setgroups(2), groups from outside it stay: nothing can drop them.
 
+--landlock refuses access to files, the network and other processes, but for what its
+rules allow: all of a kind, and RIGHTS (setpriv's; for files also ro and rw; none is all)
+beneath PATH, as NEXT's root has it, or for PORT. A right that this kernel cannot refuse
+is an error, unless --landlock-best-effort.
+  capdrop --landlock fs:ro:/usr --landlock fs:rw:/tmp --landlock net:connect-tcp:443 -- PROGRAM
+
 --seccomp reads profiles as Docker, Podman and runc do, or a filter as the kernel has
 it, and loads it last, when the payload is all that is left. Where new privileges are
-allowed and cap_sys_admin is not kept, it comes before capabilities are dropped, and
+allowed and cap_sys_admin is not kept, both come before capabilities are dropped, and
 must allow that.
   capdrop -- sh                                root with Docker's capabilities
   capdrop --keep net_raw --user 1000 -- ping ::1
@@ -62,6 +68,7 @@ type stage struct {
 	user        user
 	bits        securebits
 	noPriv      noPriv
+	lock        lock
 	filter      filter
 	run         program
 }
@@ -75,7 +82,7 @@ type part interface {
 }
 
 func (s *stage) parts() []part {
-	return []part{&s.sets, &s.user, &s.bits, &s.noPriv, &s.attributes, &s.confinement, &s.filter, &s.run}
+	return []part{&s.sets, &s.user, &s.bits, &s.noPriv, &s.attributes, &s.confinement, &s.lock, &s.filter, &s.run}
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
@@ -103,6 +110,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 			return err
 		}
 		if _, err := s.decide(link, &now, s.user.expected(c, link)); err != nil {
+			return err
+		}
+		if err := s.lock.allowed(&now, s.noPriv.on()); err != nil {
 			return err
 		}
 		if err := s.filter.allowed(&now, s.noPriv.on()); err != nil {

@@ -29,6 +29,8 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 		return s.run.printOf
 	case fs.Changed("seccomp-dump"):
 		return s.dumpFilter(fs)
+	case s.lock.support:
+		return s.lock.printSupport
 	}
 	return nil
 }

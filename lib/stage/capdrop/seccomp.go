@@ -7,11 +7,9 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"staves/lib/caps"
 	"staves/lib/chain"
-	"staves/lib/diag"
 	"staves/lib/entry"
 	"staves/lib/seccomp"
 )
@@ -93,11 +91,10 @@ func (f *filter) compile(bounding caps.Set) (*seccomp.Filter, error) {
 // allowed finds out whether the filter can be loaded, in the state that the steps begin
 // from (seccomp(2): EACCES).
 func (f *filter) allowed(now *caps.State, noNewPrivs bool) error {
-	if !f.on() || noNewPrivs || now.NoNewPrivs || now.Permitted.Has(caps.SYS_ADMIN) {
+	if !f.on() {
 		return nil
 	}
-	return diag.WithHint(fmt.Errorf("--seccomp with --allow-new-privs: %s: %w", caps.Name(caps.SYS_ADMIN), unix.EPERM),
-		"only who has that capability may filter programs that gain privileges (seccomp(2))")
+	return mayConfine("seccomp", now, noNewPrivs)
 }
 
 func (f *filter) step(p *plan, final bool) chain.Step {

@@ -23,9 +23,9 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	steps = append(steps, s.confinement.steps(p)...)
 	steps = append(steps, s.attributes.steps(p)...)
 	steps = append(steps, s.boundingStep(p))
-	early := !s.noPriv.on() && !s.keepsAdmin(link) // a filter needs one of the two
-	if s.filter.on() && early {
-		steps = append(steps, s.filter.step(p, false))
+	early := !s.noPriv.on() && !s.keepsAdmin(link) // what confines needs one of the two
+	if early {
+		steps = append(steps, s.confiningSteps(p, false)...)
 	}
 	if s.user.changes(link) {
 		steps = append(steps, s.userStep(p))
@@ -40,8 +40,21 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		steps = append(steps, s.noPriv.step(p))
 	}
 	steps = append(steps, s.verifyStep(p))
-	if s.filter.on() && !early {
-		steps = append(steps, s.filter.step(p, true))
+	if !early {
+		steps = append(steps, s.confiningSteps(p, true)...)
+	}
+	return steps
+}
+
+// confiningSteps put Landlock and then the filter, which need not allow Landlock's calls,
+// in force.
+func (s *stage) confiningSteps(p *plan, final bool) []chain.Step {
+	var steps []chain.Step
+	if s.lock.on() {
+		steps = append(steps, s.lock.step(p, final))
+	}
+	if s.filter.on() {
+		steps = append(steps, s.filter.step(p, final))
 	}
 	return steps
 }
