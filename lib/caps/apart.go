@@ -69,3 +69,13 @@ func Chroot(b *entry.Builder, dir string) {
 	b.Do("chroot to "+dir, unix.SYS_CHROOT, dir)
 	b.Do("chdir to the new root", unix.SYS_CHDIR, "/")
 }
+
+// SetUIDs sets the real, the effective and the saved user id (setresuid(2)).
+func SetUIDs(b *entry.Builder, ids [3]uint32) {
+	b.Do(fmt.Sprintf("setresuid to %d", ids[1]), unix.SYS_SETRESUID, uintptr(ids[0]), uintptr(ids[1]), uintptr(ids[2]))
+}
+
+// SetGIDs sets the real, the effective and the saved group id (setresgid(2)).
+func SetGIDs(b *entry.Builder, ids [3]uint32) {
+	b.Do(fmt.Sprintf("setresgid to %d", ids[1]), unix.SYS_SETRESGID, uintptr(ids[0]), uintptr(ids[1]), uintptr(ids[2]))
+}

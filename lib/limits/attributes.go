@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -69,4 +70,22 @@ func SetDeathsig(b *entry.Builder, signal unix.Signal) {
 	what := fmt.Sprintf("read back: the parent-death signal is not %d", signal)
 	b.Do(what, unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, is, 0, 0, 0)
 	b.Check(what, entry.Field{Buffer: is}, uintptr(signal), 0xffffffff, unix.EPERM)
+}
+
+// AnyPtracer lets every process of the same user trace.
+const AnyPtracer = ^uintptr(0)
+
+// SetPtracer lets the process pid, with its children, trace this one where the Yama module
+// restricts that to descendants; 0 lets nobody (PR_SET_PTRACER of prctl(2)).
+func SetPtracer(b *entry.Builder, pid uintptr) {
+	b.Do("allow a tracer", unix.SYS_PRCTL, unix.PR_SET_PTRACER, pid, 0, 0, 0)
+}
+
+// Deathsig is the parent-death signal of this thread, 0 for none.
+func Deathsig() (unix.Signal, error) {
+	var signal int32
+	if err := unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&signal)), 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("read the parent-death signal: %w", err)
+	}
+	return unix.Signal(signal), nil
 }

@@ -60,3 +60,9 @@ func set(b *entry.Builder, what, path, text string) {
 	b.Do(what, unix.SYS_WRITE, fd, text, len(text))
 	b.Close(fd)
 }
+
+// Current is the profile or context that this thread is in.
+func Current() (string, error) {
+	text, err := probe.ReadProc("/proc/thread-self/attr/current")
+	return strings.TrimRight(text, "\n\x00"), err
+}

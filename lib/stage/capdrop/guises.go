@@ -13,10 +13,12 @@ import (
 const ownName = "capdrop"
 
 // guises are the programs that capdrop stands in for: those of libcap, which end with 1
-// where something fails. capsh's words are understood under our own name too.
+// where something fails, and util-linux's setpriv. capsh's words are understood under our
+// own name too.
 var guises = []chain.Guise{
 	{Name: "capsh", Failed: 1, Read: readCapsh("capsh", false)},
 	{Name: ownName, Read: readCapsh(ownName, true)},
+	{Name: "setpriv", Failed: chain.StatusNotFound, Read: readSetpriv},
 	reporter("getpcaps", 1, getpcaps),
 	reporter("getcap", 0, getcap),
 	reporter("setcap", 1, setcap),

@@ -1,0 +1,319 @@
+package capdrop
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"staves/lib/caps"
+	"staves/lib/chain"
+	"staves/lib/limits"
+)
+
+// setpriv is util-linux's setpriv: options in any order, which say what is to be different
+// for the program.
+type setpriv struct {
+	opts map[string]string // the options given, with their values
+
+	uid, gid [3]*uint32 // real and effective; saved is as effective
+	groups   []uint32   // nil: as they are
+	inh      capChange
+	amb      capChange
+	bnd      capChange
+	on, off  caps.Securebits
+	signal   *unix.Signal
+	ptracer  *uintptr
+	account  *caps.Account // whose environment it is to be
+	filter   filter
+}
+
+// setprivOpts are in the order in which help lists them.
+var setprivOpts = []chain.Opt{
+	{Long: "dump", Short: 'd'},
+	{Long: "nnp"},
+	{Long: "no-new-privs"},
+	{Long: "ambient-caps", Arg: chain.NeedsArg},
+	{Long: "inh-caps", Arg: chain.NeedsArg},
+	{Long: "bounding-set", Arg: chain.NeedsArg},
+	{Long: "ruid", Arg: chain.NeedsArg},
+	{Long: "euid", Arg: chain.NeedsArg},
+	{Long: "rgid", Arg: chain.NeedsArg},
+	{Long: "egid", Arg: chain.NeedsArg},
+	{Long: "reuid", Arg: chain.NeedsArg},
+	{Long: "regid", Arg: chain.NeedsArg},
+	{Long: "clear-groups"},
+	{Long: "keep-groups"},
+	{Long: "init-groups"},
+	{Long: "groups", Arg: chain.NeedsArg},
+	{Long: "securebits", Arg: chain.NeedsArg},
+	{Long: "pdeathsig", Arg: chain.NeedsArg},
+	{Long: "ptracer", Arg: chain.NeedsArg},
+	{Long: "selinux-label", Arg: chain.NeedsArg},
+	{Long: "apparmor-profile", Arg: chain.NeedsArg},
+	{Long: "seccomp-filter", Arg: chain.NeedsArg},
+	{Long: "reset-env"},
+	{Long: "list-caps"},
+	{Long: "help", Short: 'h'},
+	{Long: "version", Short: 'V'},
+}
+
+const setprivHelp = `usage: setpriv [OPTIONS] PROGRAM [ARGUMENT]...
+Run a program with other privileges.
+
+  -d, --dump                 print the privileges there are; twice prints more
+  --nnp, --no-new-privs      let no later program gain privileges
+  --ambient-caps CHANGES     change the ambient capabilities
+  --inh-caps CHANGES         change the inheritable ones
+  --bounding-set CHANGES     change the bounding set
+  --ruid USER, --euid USER, --reuid USER
+                             change the real user, the effective one, or both
+  --rgid GROUP, --egid GROUP, --regid GROUP
+                             likewise the group; one of these goes with it:
+  --clear-groups             have no supplementary groups
+  --keep-groups              have the same
+  --init-groups              have those of the user
+  --groups LIST              have these
+  --securebits CHANGES       change the securebits
+  --pdeathsig keep|clear|SIGNAL
+                             what comes when the parent dies
+  --ptracer PID|any|none     who may trace the program
+  --selinux-label CONTEXT    run it in an SELinux context
+  --apparmor-profile NAME    run it under an AppArmor profile
+  --seccomp-filter FILE      run it with a filter of system calls
+  --reset-env                have no variables but TERM, HOME, SHELL, USER, LOGNAME, PATH
+  --list-caps                print the names of the capabilities
+  -h, --help                 print this and exit
+  -V, --version              print the version and exit
+
+CHANGES are names with commas between, each after + or -, like -all,+net_raw. Exit
+status: the program's own; 1 for wrong words, 127 when privileges cannot be changed or
+the program is not found, 126 when it cannot be executed.
+`
+
+// statusUsage is how setpriv ends where its words make no sense.
+const statusUsage = 1
+
+// readSetpriv reads the words, and looks up what they name.
+func readSetpriv(words []string) (*chain.Act, error) {
+	s := &setpriv{opts: map[string]string{}}
+	wrong := func(err error) (*chain.Act, error) {
+		return nil, &chain.Error{Status: statusUsage, Err: usage("setpriv", err)}
+	}
+	given, program, err := chain.Getopt(words, setprivOpts, false)
+	if err != nil {
+		return wrong(err)
+	}
+	dumps := 0
+	for _, g := range given {
+		name := g.Long
+		switch name {
+		case "help":
+			return report(func(out io.Writer) error { _, err := io.WriteString(out, setprivHelp); return err }), nil
+		case "version":
+			return report(func(out io.Writer) error { return version(out, "setpriv") }), nil
+		case "dump":
+			dumps++
+			continue
+		case "nnp":
+			name = "no-new-privs"
+		}
+		if _, twice := s.opts[name]; twice {
+			return wrong(fmt.Errorf("--%s is given twice", name))
+		}
+		s.opts[name] = g.Value
+	}
+	_, list := s.opts["list-caps"]
+	switch {
+	case dumps > 0 && (len(s.opts) > 0 || len(program) > 0):
+		return wrong(errors.New("--dump stands alone"))
+	case dumps > 0:
+		return report(func(out io.Writer) error { return dump(out, dumps) }), nil
+	case list && (len(s.opts) > 1 || len(program) > 0):
+		return wrong(errors.New("--list-caps stands alone"))
+	case list:
+		return report(listCaps), nil
+	case len(program) == 0:
+		return wrong(errors.New("no program is named"))
+	}
+	if err := s.read(); err != nil {
+		return wrong(err)
+	}
+	return &chain.Act{Stage: s, Payload: program}, nil
+}
+
+// report is an act that prints something.
+func report(print func(out io.Writer) error) *chain.Act {
+	return &chain.Act{Do: func() (int, error) { return 0, print(os.Stdout) }}
+}
+
+func listCaps(out io.Writer) error {
+	for n := range caps.Last() + 1 {
+		if _, err := fmt.Fprintln(out, bareName(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bareName is a capability's name for setpriv: without cap_, if it has one.
+func bareName(n int) string {
+	if name := caps.Name(n); caps.TextName(n) == name {
+		return strings.TrimPrefix(name, "cap_")
+	}
+	return caps.Name(n)
+}
+
+// read finds what the options say.
+func (s *setpriv) read() error {
+	for _, read := range []func() error{s.readIDs, s.readGroups, s.readSets, s.readRest} {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readIDs looks users and groups up: by name, or else by number.
+func (s *setpriv) readIDs() error {
+	for _, o := range []struct {
+		name  string
+		id    []**uint32
+		group bool
+	}{
+		{"ruid", []**uint32{&s.uid[0]}, false},
+		{"euid", []**uint32{&s.uid[1], &s.uid[2]}, false},
+		{"reuid", []**uint32{&s.uid[0], &s.uid[1], &s.uid[2]}, false},
+		{"rgid", []**uint32{&s.gid[0]}, true},
+		{"egid", []**uint32{&s.gid[1], &s.gid[2]}, true},
+		{"regid", []**uint32{&s.gid[0], &s.gid[1], &s.gid[2]}, true},
+	} {
+		word, ok := s.opts[o.name]
+		if !ok {
+			continue
+		}
+		id, err := lookUp(word, o.group)
+		if err != nil {
+			return fmt.Errorf("--%s: %w", o.name, err)
+		}
+		for _, p := range o.id {
+			if *p != nil {
+				return fmt.Errorf("--%s: that id is given twice", o.name)
+			}
+			*p = &id
+		}
+	}
+	return nil
+}
+
+// lookUp returns the number of a user or a group.
+func lookUp(word string, group bool) (uint32, error) {
+	if group {
+		if id, err := caps.Files.GroupID(word); err == nil {
+			return id, nil
+		}
+	} else if account, err := caps.Files.Account(word); err == nil {
+		return account.UID, nil
+	}
+	id, err := strconv.ParseUint(word, 10, 32)
+	if err != nil || id == 1<<32-1 {
+		return 0, fmt.Errorf("%q is neither a name here nor a number", word)
+	}
+	return uint32(id), nil
+}
+
+func (s *setpriv) readGroups() error {
+	words := 0
+	for _, name := range []string{"clear-groups", "keep-groups", "init-groups", "groups"} {
+		if _, ok := s.opts[name]; ok {
+			words++
+		}
+	}
+	list, given := s.opts["groups"]
+	_, cleared := s.opts["clear-groups"]
+	_, init := s.opts["init-groups"]
+	switch {
+	case words > 1:
+		return errors.New("--clear-groups, --keep-groups, --init-groups and --groups exclude each other")
+	case words == 0 && (s.gid[0] != nil || s.gid[1] != nil):
+		return errors.New("a change of group wants a word on the supplementary groups: --clear-groups, --keep-groups, --init-groups or --groups")
+	case init && s.uid[0] == nil:
+		return errors.New("--init-groups wants a user: --reuid or --ruid")
+	case cleared:
+		s.groups = []uint32{}
+	case given:
+		s.groups = []uint32{}
+		for word := range strings.SplitSeq(list, ",") {
+			id, err := lookUp(word, true)
+			if err != nil {
+				return fmt.Errorf("--groups: %w", err)
+			}
+			s.groups = append(s.groups, id)
+		}
+	case init:
+		account, err := caps.Files.AccountOf(*s.uid[0])
+		if err != nil {
+			return fmt.Errorf("--init-groups: %w", err)
+		}
+		if s.groups, err = caps.Files.GroupsOf(account.Name, account.GID); err != nil {
+			return fmt.Errorf("--init-groups: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *setpriv) readRest() (err error) {
+	if text, ok := s.opts["securebits"]; ok {
+		if err := signed(text); err != nil {
+			return fmt.Errorf("--securebits: %w", err)
+		}
+		if text == "-all" {
+			s.off = ^caps.Securebits(0)
+		} else if s.on, s.off, err = parseSecurebits(text); err != nil {
+			return fmt.Errorf("--securebits: %w", err)
+		}
+	}
+	if text, ok := s.opts["pdeathsig"]; ok && text != "keep" {
+		var signal unix.Signal
+		if text != "clear" {
+			if signal, err = chain.Signal(text); err != nil {
+				return fmt.Errorf("--pdeathsig: %w", err)
+			}
+		}
+		s.signal = &signal
+	}
+	if text, ok := s.opts["ptracer"]; ok {
+		pid := uintptr(0)
+		switch text {
+		case "none":
+		case "any":
+			pid = limits.AnyPtracer
+		default:
+			n, err := strconv.ParseUint(text, 10, 31)
+			if err != nil || n == 0 {
+				return fmt.Errorf("--ptracer: %q is no process id, 'any' or 'none'", text)
+			}
+			pid = uintptr(n)
+		}
+		s.ptracer = &pid
+	}
+	if _, ok := s.opts["reset-env"]; ok {
+		uid := uint32(unix.Getuid())
+		if s.uid[0] != nil && s.uid[1] != nil {
+			uid = *s.uid[0]
+		}
+		account, err := caps.Files.AccountOf(uid)
+		if err != nil {
+			return fmt.Errorf("--reset-env: %w", err)
+		}
+		s.account = &account
+	}
+	return nil
+}
+
+func (s *setpriv) Options(*pflag.FlagSet) {}
