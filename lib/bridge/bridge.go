@@ -1,9 +1,10 @@
 // Package bridge wires network namespaces to a bridge: bridge(8), veth(4),
 // rtnetlink(7), nft(8).
 //
-// A bridge made here has an IPv4 subnet, of which its own address is the gateway, and
-// masquerading for what leaves the machine. A namespace is wired by one veth pair,
-// whose far end is born in it. The name of the near end is the lease of its address:
+// A bridge made here has an IPv4 subnet, of which its own address is the gateway, an IPv6
+// subnet that goes with it, and masquerading for what leaves the machine. A namespace is
+// wired by one veth pair, whose far end is born in it. The name of the near end is the
+// lease of its address:
 // the kernel lets no two links of a namespace have one name, and removes the link
 // with the namespace that holds its other end. So there is neither a file nor a
 // daemon, and nothing to clean up after a process that was killed.
@@ -18,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -25,7 +27,10 @@ import (
 
 // mark is the alias of a bridge that was made here (ip link show prints it). What has
 // no such mark belongs to someone else, and is not removed.
-const mark = "netbr"
+const (
+	mark         = "netbr"
+	internalMark = " internal" // after it: the bridge leads nowhere
+)
 
 // MaxPorts is how many ports the kernel lets a bridge have.
 const MaxPorts = 1023
@@ -106,10 +111,13 @@ type Bridge struct {
 	Name  string
 	Index int
 	MTU   int
-	// Addrs are its IPv4 addresses with the length of their subnets, the first first.
-	Addrs []netip.Prefix
+	// Addrs are its IPv4 addresses with the length of their subnets, the first first;
+	// Addrs6 its IPv6 addresses without the link-local ones.
+	Addrs, Addrs6 []netip.Prefix
 	// Made tells that the call that returned it has made it; Ours, that some call has.
 	Made, Ours bool
+	// Internal tells that its containers reach one another and the host only.
+	Internal bool
 
 	up bool
 }
@@ -172,24 +180,41 @@ func (h *Host) Find(name string) (*Bridge, error) {
 	if l.kind != "bridge" {
 		return nil, fmt.Errorf("%s: %w", name, ErrNotBridge)
 	}
-	addrs, err := h.addrs(l.index)
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", name, err)
-	}
-	return &Bridge{Name: name, Index: l.index, MTU: l.mtu, Addrs: addrs, Ours: l.alias == mark, up: l.up}, nil
+	return h.bridge(l)
 }
 
-// addrs returns the IPv4 addresses of one link. The kernel looks at that link alone
-// (NETLINK_GET_STRICT_CHK), however many there are.
-func (h *Host) addrs(index int) ([]netip.Prefix, error) {
+// bridge is what there is to know of a link that is a bridge.
+func (h *Host) bridge(l link) (*Bridge, error) {
+	b := &Bridge{Name: l.name, Index: l.index, MTU: l.mtu, up: l.up}
+	b.Internal = l.alias == mark+internalMark
+	b.Ours = b.Internal || l.alias == mark
+	var err error
+	if b.Addrs, err = h.addrs(l.index, unix.AF_INET); err == nil {
+		b.Addrs6, err = h.addrs(l.index, unix.AF_INET6)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of %s: %w", l.name, err)
+	}
+	return b, nil
+}
+
+// all are a bridge's addresses of both kinds.
+func (b *Bridge) all() []netip.Prefix { return slices.Concat(b.Addrs, b.Addrs6) }
+
+// addrs returns the addresses of one link, but not link-local ones. The kernel looks at
+// that link alone (NETLINK_GET_STRICT_CHK), however many there are.
+func (h *Host) addrs(index, family int) ([]netip.Prefix, error) {
 	var all []netip.Prefix
-	msg := nl.NewIfAddrmsg(unix.AF_INET)
+	msg := nl.NewIfAddrmsg(family)
 	msg.Index = uint32(index)
 	err := h.conn.dump(request(unix.RTM_GETADDR, 0, msg), func() { all = nil }, func(body []byte) {
-		if p, at := readAddr(body); at == index && p.IsValid() {
+		if p, at := readAddr(body); at == index && p.IsValid() && !p.Addr().IsLinkLocalUnicast() {
 			all = append(all, p)
 		}
 	})
+	if family == unix.AF_INET6 && noIPv6(err) {
+		return nil, nil
+	}
 	return all, err
 }
 
@@ -197,15 +222,25 @@ func readAddr(body []byte) (p netip.Prefix, index int) {
 	if len(body) < unix.SizeofIfAddrmsg {
 		return p, 0
 	}
-	p = netip.PrefixFrom(attrs(body[unix.SizeofIfAddrmsg:]).addr(unix.IFA_LOCAL), int(body[1]))
-	return p, int(binary.NativeEndian.Uint32(body[4:]))
+	a := attrs(body[unix.SizeofIfAddrmsg:])
+	ip := a.addr(unix.IFA_LOCAL)
+	if !ip.IsValid() { // of IPv6 only a peer's has both
+		ip = a.addr(unix.IFA_ADDRESS)
+	}
+	return netip.PrefixFrom(ip, int(body[1])), int(binary.NativeEndian.Uint32(body[4:]))
 }
 
+// addAddr gives a link an address. An IPv6 one is used at once, without looking for
+// another host that has it (IFA_F_NODAD): leases are unique.
 func addAddr(index int, p netip.Prefix) *nl.NetlinkRequest {
 	msg := nl.NewIfAddrmsg(unix.AF_INET)
-	msg.Index, msg.Prefixlen = uint32(index), uint8(p.Bits())
 	ip := p.Addr().AsSlice()
-	return request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, msg, nl.NewRtAttr(unix.IFA_LOCAL, ip), nl.NewRtAttr(unix.IFA_ADDRESS, ip))
+	local := nl.NewRtAttr(unix.IFA_LOCAL, ip)
+	if p.Addr().Is6() {
+		msg.Family, msg.IfAddrmsg.Flags = unix.AF_INET6, unix.IFA_F_NODAD
+	}
+	msg.Index, msg.Prefixlen = uint32(index), uint8(p.Bits())
+	return request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, msg, local, nl.NewRtAttr(unix.IFA_ADDRESS, ip))
 }
 
 // setUp brings a link up; extra are attributes to set at the same time.

@@ -52,17 +52,17 @@ func must[T any](t *testing.T) func(v T, err error) T {
 
 func TestUpTwice(t *testing.T) {
 	onHost(t, func(h *Host) {
-		spec := Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/24"), NAT: true}
+		spec := Spec{Name: "br0", Addrs: prefixes("10.9.0.1/24"), NAT: true}
 		first := must[*Bridge](t)(h.Up(spec))
 		second := must[*Bridge](t)(h.Up(spec))
 		if !first.Made || second.Made || first.Index != second.Index || !slices.Equal(first.Addrs, second.Addrs) || !second.Ours {
 			t.Errorf("first %+v, second %+v", first, second)
 		}
-		spec.Addr = netip.MustParsePrefix("10.9.1.1/24")
+		spec.Addrs = prefixes("10.9.1.1/24")
 		if _, err := h.Up(spec); !errors.Is(err, ErrAddr) {
 			t.Errorf("with another address: %v", err)
 		}
-		if _, err := h.Up(Spec{Name: "br1", Addr: netip.MustParsePrefix("10.9.0.7/25")}); !errors.Is(err, ErrOverlap) {
+		if _, err := h.Up(Spec{Name: "br1", Addrs: prefixes("10.9.0.7/25")}); !errors.Is(err, ErrOverlap) {
 			t.Errorf("with an overlapping subnet: %v", err)
 		}
 		if _, err := h.Find("br1"); !errors.Is(err, unix.ENODEV) {
@@ -88,15 +88,47 @@ func TestRules(t *testing.T) {
 	if err != nil {
 		t.Skip("needs nft")
 	}
+	published := func(not6, fib6 string) string {
+		return `dnat ip to ip daddr . meta l4proto . th dport map @at4
+			` + not6 + `dnat ip6 to ip6 daddr . meta l4proto . th dport map @at6
+			meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @pub4
+			` + fib6 + `fib daddr type local dnat ip6 to meta l4proto . th dport map @pub6 }
+		`
+	}
 	want := words(`table inet netbr {
 		set br { type ifname elements = { "br0", "br1", "br2" } }
 		set same { type ifname . ifname elements = { "br0" . "br0", "br1" . "br1", "br2" . "br2" } }
+		set open { type ifname }
+		set closed { type ifname }
 		set nat4 { type ipv4_addr flags interval elements = { 10.9.0.0/16, 10.77.0.0/22 } }
+		set nat6 { type ipv6_addr flags interval elements = { fd4e:6272:a4d::/64 } }
+		set sub4 { type ipv4_addr flags interval elements = { 10.9.0.0/16, 10.10.0.0/24, 10.77.0.0/22 } }
+		set sub6 { type ipv6_addr flags interval elements = { fd4e:6272:a4d::/64 } }
+		map pub4 { type inet_proto . inet_service : ipv4_addr . inet_service }
+		map pub6 { type inet_proto . inet_service : ipv6_addr . inet_service }
+		map at4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
+		map at6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service }
+		chain guard { type filter hook prerouting priority raw; policy accept;
+			iifname != "lo" ip daddr 127.0.0.0/8 drop }
+		chain pre { type nat hook prerouting priority dstnat; policy accept;
+			` + published("", "meta nfproto ipv6 ") + `
+		chain out { type nat hook output priority -100; policy accept;
+			` + published("ip6 daddr != ::1 ", "ip6 daddr != ::1 ") + `
 		chain post { type nat hook postrouting priority srcnat; policy accept;
-			ip saddr @nat4 oifname != @br masquerade }
+			ip saddr @nat4 oifname != @br masquerade
+			ip6 saddr @nat6 oifname != @br masquerade
+			ct status dnat oifname @br ip saddr @sub4 masquerade
+			ct status dnat oifname @br ip6 saddr @sub6 masquerade
+			ct status dnat oifname @br ip saddr 127.0.0.0/8 masquerade }
 		chain forw { type filter hook forward priority filter; policy accept;
 			ct state established,related accept
-			iifname @br oifname @br iifname . oifname != @same drop } }`)
+			iifname @closed iifname . oifname != @same drop
+			oifname @closed iifname . oifname != @same drop
+			ct status dnat accept
+			iifname @open oifname @open accept
+			iifname @br oifname @br iifname . oifname != @same drop
+			oifname @br iifname != @br ip daddr @nat4 drop
+			oifname @br iifname != @br ip6 daddr @nat6 drop } }`)
 	onHost(t, func(h *Host) {
 		list := func() string {
 			out, err := exec.Command(nft, "list", "ruleset").CombinedOutput()
@@ -106,9 +138,9 @@ func TestRules(t *testing.T) {
 			return words(string(out))
 		}
 		up := func() {
-			must[*Bridge](t)(h.Up(Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/16"), NAT: true}))
+			must[*Bridge](t)(h.Up(Spec{Name: "br0", Addrs: prefixes("10.9.0.1/16"), NAT: true}))
 			must[*Bridge](t)(h.Up(Spec{Name: "br1", NAT: true}))
-			must[*Bridge](t)(h.Up(Spec{Name: "br2", Addr: netip.MustParsePrefix("10.10.0.1/24")}))
+			must[*Bridge](t)(h.Up(Spec{Name: "br2", Addrs: prefixes("10.10.0.1/24")}))
 		}
 		up()
 		if got := list(); got != want {
@@ -123,7 +155,7 @@ func TestRules(t *testing.T) {
 			}
 		}
 		must[*Bridge](t)(h.Up(Spec{Name: "br0"}))
-		if got := list(); strings.Contains(got, "10.9.0.0") {
+		if got := list(); strings.Contains(strings.Split(got, "set sub4")[0], "10.9.0.0") {
 			t.Errorf("without NAT: %s", got)
 		}
 		for _, name := range []string{"br0", "br1", "br2"} {
@@ -141,19 +173,19 @@ func words(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func TestWire(t *testing.T) {
 	onHost(t, func(h *Host) {
-		b := must[*Bridge](t)(h.Up(Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/29")}))
+		b := must[*Bridge](t)(h.Up(Spec{Name: "br0", Addrs: prefixes("10.9.0.1/29")}))
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			t.Error(err)
 			return
 		}
-		l := must[Lease](t)(h.Wire(b, netip.MustParseAddr("10.9.0.4")))
+		l := must[Lease](t)(h.Wire(b, Request{Addr: netip.MustParseAddr("10.9.0.4")}))
 		if err := Configure(l); err != nil {
 			t.Error(err)
 		}
-		if _, err := h.Wire(b, l.Addr.Addr()); !errors.Is(err, ErrTaken) {
+		if _, err := h.Wire(b, Request{Addr: l.Addr.Addr()}); !errors.Is(err, ErrTaken) {
 			t.Errorf("an address twice: %v", err)
 		}
-		if list := must[[]Entry](t)(h.List()); len(list) != 1 || len(list[0].Leases) != 1 || list[0].Leases[0] != l.Addr.Addr() {
+		if list := must[[]Entry](t)(h.List()); len(list) != 1 || len(list[0].Ends) != 1 || list[0].Ends[0].Addrs[0] != l.Addr {
 			t.Errorf("list %+v", list)
 		}
 		if err := h.conn.do(delLink(must[link](t)(h.link(l.Host)).index)); err != nil {
@@ -165,7 +197,7 @@ func TestWire(t *testing.T) {
 // Every address of a subnet is given once; then the error says that there is no other.
 func TestPoolFull(t *testing.T) {
 	onHost(t, func(h *Host) {
-		b := must[*Bridge](t)(h.Up(Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/29")}))
+		b := must[*Bridge](t)(h.Up(Spec{Name: "br0", Addrs: prefixes("10.9.0.1/29")}))
 		var got []string
 		for range 5 {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil { // so that eth0 is free
@@ -174,7 +206,7 @@ func TestPoolFull(t *testing.T) {
 			}
 			ns := must[int](t)(openHere())
 			defer func() { _ = unix.Close(ns) }()
-			got = append(got, must[Lease](t)(h.Wire(b, netip.Addr{})).String())
+			got = append(got, must[Lease](t)(h.Wire(b, Request{})).String())
 		}
 		slices.Sort(got)
 		if want := []string{"10.9.0.2/29", "10.9.0.3/29", "10.9.0.4/29", "10.9.0.5/29", "10.9.0.6/29"}; !slices.Equal(got, want) {
@@ -183,7 +215,7 @@ func TestPoolFull(t *testing.T) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			t.Error(err)
 		}
-		if _, err := h.Wire(b, netip.Addr{}); !errors.Is(err, ErrFull) {
+		if _, err := h.Wire(b, Request{}); !errors.Is(err, ErrFull) {
 			t.Errorf("the sixth: %v", err)
 		}
 	})
@@ -193,13 +225,13 @@ func TestPoolFull(t *testing.T) {
 // stays.
 func TestUndo(t *testing.T) {
 	onHost(t, func(h *Host) {
-		spec := Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/24"), NAT: true}
+		spec := Spec{Name: "br0", Addrs: prefixes("10.9.0.1/24"), NAT: true}
 		b := must[*Bridge](t)(h.Ensure(spec))
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			t.Error(err)
 			return
 		}
-		l := must[Lease](t)(h.Wire(b, netip.Addr{}))
+		l := must[Lease](t)(h.Wire(b, Request{}))
 		if err := h.Undo(b, l); err != nil {
 			t.Error(err)
 		}
@@ -208,9 +240,9 @@ func TestUndo(t *testing.T) {
 		}
 
 		other := must[*Bridge](t)(h.Up(spec))
-		must[Lease](t)(h.Wire(other, netip.MustParseAddr("10.9.0.4")))
-		late := must[*Bridge](t)(h.Ensure(Spec{Name: "br1", Addr: netip.MustParsePrefix("10.9.1.1/24")}))
-		_, err := h.Wire(other, netip.MustParseAddr("10.9.0.4"))
+		must[Lease](t)(h.Wire(other, Request{Addr: netip.MustParseAddr("10.9.0.4")}))
+		late := must[*Bridge](t)(h.Ensure(Spec{Name: "br1", Addrs: prefixes("10.9.1.1/24")}))
+		_, err := h.Wire(other, Request{Addr: netip.MustParseAddr("10.9.0.4")})
 		if !errors.Is(err, ErrTaken) {
 			t.Errorf("taken: %v", err)
 		}
@@ -231,7 +263,7 @@ func TestUndo(t *testing.T) {
 
 func TestForeign(t *testing.T) {
 	onHost(t, func(h *Host) {
-		if err := h.make(Spec{Name: "br0", Addr: netip.MustParsePrefix("10.9.0.1/24")}, 0); err != nil {
+		if err := h.make(Spec{Name: "br0", Addrs: prefixes("10.9.0.1/24")}); err != nil {
 			t.Error(err)
 		}
 		l := must[link](t)(h.link("br0"))
@@ -253,7 +285,7 @@ func TestForeign(t *testing.T) {
 // The MTU of the link that leads out of the host is the bridge's, and its containers'.
 func TestMTU(t *testing.T) {
 	onHost(t, func(h *Host) {
-		if err := h.make(Spec{Name: "up0", Addr: netip.MustParsePrefix("203.0.113.2/24")}, 1400); err != nil {
+		if err := h.make(Spec{Name: "up0", Addrs: prefixes("203.0.113.2/24"), MTU: 1400}); err != nil {
 			t.Error(err)
 		}
 		up0 := must[link](t)(h.link("up0")).index

@@ -14,6 +14,15 @@ const leasePrefix = "nb"
 // LeaseName is the name of the host end of the link that ip was given to.
 func LeaseName(ip netip.Addr) string { return fmt.Sprintf("%s%08x", leasePrefix, toUint(ip)) }
 
+// leaseName is the name that is the lease of an address of either kind; an IPv6 one is too
+// long for a link's common name, and stands beside it (ip link property add).
+func leaseName(ip netip.Addr) string {
+	if ip.Is4() {
+		return LeaseName(ip)
+	}
+	return leasePrefix + ":" + ip.String()
+}
+
 // LeaseAddr returns the address that the link called name is the lease of.
 func LeaseAddr(name string) (netip.Addr, bool) {
 	if len(name) != len(leasePrefix)+8 || name[:len(leasePrefix)] != leasePrefix {
@@ -76,4 +85,34 @@ func (b *Bridge) CheckAddr(ip netip.Addr, bits int) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%s is %w: %s has no IPv4 address", ip, ErrAddrUnusable, b.Name)
 	}
 	return netip.Prefix{}, fmt.Errorf("%s is %w: the subnet of %s is %s", ip, ErrAddrUnusable, b.Name, b.Addrs[0].Masked())
+}
+
+// CheckExtra finds out whether p can be a further address of a container that has, or will
+// have, the IPv4 address ip; ip is the zero Addr for one that is not known yet.
+func (b *Bridge) CheckExtra(p netip.Prefix, ip netip.Addr) error {
+	if p.Addr().Is4() {
+		_, err := b.CheckAddr(p.Addr(), 0)
+		if err == nil && p.Addr() == ip {
+			err = fmt.Errorf("%s is given twice", ip)
+		}
+		return err
+	}
+	for _, six := range b.Addrs6 {
+		if !six.Contains(p.Addr()) {
+			continue
+		}
+		if p.Addr() == six.Addr() {
+			return fmt.Errorf("%s is %w: it is the address of %s, the gateway", p.Addr(), ErrAddrUnusable, b.Name)
+		}
+		for _, four := range b.Addrs {
+			if partner, ok := numbered(six, four, p.Addr()); ok && partner != ip {
+				return fmt.Errorf("%s is %w: it goes with %s", p.Addr(), ErrAddrUnusable, partner)
+			}
+		}
+		return nil
+	}
+	if len(b.Addrs6) == 0 {
+		return fmt.Errorf("%s is %w: %s has no IPv6 subnet", p.Addr(), ErrAddrUnusable, b.Name)
+	}
+	return fmt.Errorf("%s is %w: the IPv6 subnet of %s is %s", p.Addr(), ErrAddrUnusable, b.Name, b.Addrs6[0].Masked())
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -205,4 +206,28 @@ func request(kind, flags int, data ...nl.NetlinkRequestData) *nl.NetlinkRequest 
 	r := nl.NewNetlinkRequest(kind, flags)
 	r.Data = data
 	return r
+}
+
+// ndmsg is struct ndmsg of a neighbour: nl has none of its own.
+type ndmsg struct {
+	family uint8
+	index  uint32
+	state  uint16
+	flags  uint8
+}
+
+func (m *ndmsg) Len() int { return 12 }
+
+func (m *ndmsg) Serialize() []byte {
+	b := binary.NativeEndian.AppendUint32([]byte{m.family, 0, 0, 0}, m.index)
+	return append(binary.NativeEndian.AppendUint16(b, m.state), m.flags, 0)
+}
+
+// bare is the errno in err, err itself if there is none.
+func bare(err error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
 }

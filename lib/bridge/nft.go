@@ -11,35 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The rules: one table, of a fixed shape, in which sets name our bridges. A bridge is
-// an element in each set, a container is nothing at all, so wiring one costs no change
-// of rules. As nft(8) writes it:
-//
-//	table inet netbr {
-//		set br { type ifname; }             # our bridges
-//		set same { type ifname . ifname; }  # each with itself
-//		set nat4 { type ipv4_addr; flags interval; }
-//		chain post {
-//			type nat hook postrouting priority srcnat; policy accept;
-//			ip saddr @nat4 oifname != @br masquerade
-//		}
-//		chain forw {
-//			type filter hook forward priority filter; policy accept;
-//			ct state established,related accept
-//			iifname @br oifname @br iifname . oifname != @same drop
-//		}
-//	}
-const (
-	tableName = "netbr"
-	setBr     = "br"
-	setSame   = "same"
-	setNat4   = "nat4"
-	chainPost = "post"
-	chainForw = "forw"
-)
-
-// permit brings the table to the shape above, whatever it was, with s's bridge in it,
-// in one transaction.
+// permit brings the table to its shape, whatever it was, with s's bridge in it, in one
+// transaction; then it takes out what s no longer says.
 func permit(s Spec) error {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -47,20 +20,53 @@ func permit(s Spec) error {
 	}
 	defer c.close()
 	reqs := table()
-	reqs = append(reqs, elements(unix.NFT_MSG_NEWSETELEM, setBr, ifname(s.Name)), elements(unix.NFT_MSG_NEWSETELEM, setSame, pair(s.Name)))
-	if s.NAT {
-		reqs = append(reqs, elements(unix.NFT_MSG_NEWSETELEM, setNat4, interval(s.Addr)...))
+	wanted, unwanted := memberships(s)
+	for _, m := range wanted {
+		reqs = append(reqs, elements(unix.NFT_MSG_NEWSETELEM, m.set, m.elems...))
 	}
 	if err := c.transact(reqs); err != nil {
 		return fmt.Errorf("set up nftables: %w", err)
 	}
-	if !s.NAT {
-		return c.forget(setNat4, interval(s.Addr)...)
+	for _, m := range unwanted {
+		if err := c.forget(m.set, m.elems...); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// forbid takes a bridge out of the table, and removes the table with the last one.
+// A membership is what of a bridge is in a set.
+type membership struct {
+	set   string
+	elems []*nl.RtAttr
+}
+
+// memberships are the sets that a bridge is to be in, and those that it is not.
+func memberships(s Spec) (in, out []membership) {
+	put := func(is bool, set string, elems ...*nl.RtAttr) {
+		if is {
+			in = append(in, membership{set, elems})
+		} else {
+			out = append(out, membership{set, elems})
+		}
+	}
+	put(true, setBr, ifname(s.Name))
+	put(true, setSame, pair(s.Name))
+	put(s.Open, setOpen, ifname(s.Name))
+	put(s.Internal, setClosed, ifname(s.Name))
+	for _, p := range s.Addrs {
+		sub, nat := setSub4, setNat4
+		if p.Addr().Is6() {
+			sub, nat = setSub6, setNat6
+		}
+		put(true, sub, interval(p)...)
+		put(s.NAT, nat, interval(p)...)
+	}
+	return in, out
+}
+
+// forbid takes a bridge out of the table, with what is published on it, and removes the
+// table with the last one.
 func forbid(name string, subnets []netip.Prefix) error {
 	c, err := dial(unix.NETLINK_NETFILTER)
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
@@ -70,16 +76,19 @@ func forbid(name string, subnets []netip.Prefix) error {
 		return err
 	}
 	defer c.close()
-	for _, p := range subnets {
-		if err := c.forget(setNat4, interval(p)...); err != nil {
+	if err := c.withdraw(func(m Mapping) bool {
+		return slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(m.To.Addr()) })
+	}); err != nil {
+		return err
+	}
+	// The set br comes last: it tells whether the table is still of use.
+	in, out := memberships(Spec{Name: name, Addrs: subnets})
+	all := append(out, in...)
+	slices.Reverse(all)
+	for _, m := range all {
+		if err := c.forget(m.set, m.elems...); err != nil {
 			return err
 		}
-	}
-	if err := c.forget(setSame, pair(name)); err != nil {
-		return err
-	}
-	if err := c.forget(setBr, ifname(name)); err != nil {
-		return err
 	}
 	left, err := c.members(setBr)
 	if err != nil || len(left) > 0 {
@@ -100,12 +109,15 @@ func (c *conn) forget(set string, elems ...*nl.RtAttr) error {
 	return nil
 }
 
-// members returns the keys of a set, of an interval its first; none where there is no
-// such set.
-func (c *conn) members(set string) ([][]byte, error) {
-	var keys [][]byte
+// An entry is an element of a set, and what a map has for it.
+type entry struct{ key, data []byte }
+
+// entries returns the elements of a set or a map, of an interval its first; none where
+// there is no such set.
+func (c *conn) entries(set string) ([]entry, error) {
+	var all []entry
 	req := message(unix.NFT_MSG_GETSETELEM, 0, text(unix.NFTA_SET_ELEM_LIST_TABLE, tableName), text(unix.NFTA_SET_ELEM_LIST_SET, set))
-	err := c.dump(req, func() { keys = nil }, func(body []byte) {
+	err := c.dump(req, func() { all = nil }, func(body []byte) {
 		if len(body) < 4 {
 			return
 		}
@@ -113,8 +125,10 @@ func (c *conn) members(set string) ([][]byte, error) {
 			if f := attrs(elem).get(unix.NFTA_SET_ELEM_FLAGS); len(f) == 4 && f[3]&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
 				return // behind an interval, and perhaps the first of one without NAT
 			}
-			key := attrs(attrs(elem).get(unix.NFTA_SET_ELEM_KEY)).get(unix.NFTA_DATA_VALUE)
-			keys = append(keys, append([]byte(nil), key...))
+			value := func(kind int) []byte {
+				return slices.Clone(attrs(attrs(elem).get(kind)).get(unix.NFTA_DATA_VALUE))
+			}
+			all = append(all, entry{value(unix.NFTA_SET_ELEM_KEY), value(unix.NFTA_SET_ELEM_DATA)})
 		})
 	})
 	if errors.Is(err, unix.ENOENT) {
@@ -123,30 +137,69 @@ func (c *conn) members(set string) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list nftables set %s: %w", set, err)
 	}
-	return keys, nil
+	return all, nil
 }
 
-// natted returns the first address of each subnet with NAT.
-func natted() (map[netip.Addr]bool, error) {
-	c, err := dial(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return nil, err
+// members returns the keys of a set.
+func (c *conn) members(set string) (keys [][]byte, err error) {
+	all, err := c.entries(set)
+	for _, e := range all {
+		keys = append(keys, e.key)
 	}
-	defer c.close()
-	keys, err := c.members(setNat4)
-	m := map[netip.Addr]bool{}
-	for _, k := range keys {
-		if ip, ok := netip.AddrFromSlice(k); ok {
-			m[ip] = true
+	return keys, err
+}
+
+// A standing is what the rules say of the bridges: names in sets, and the first address
+// of each subnet with NAT.
+type standing struct {
+	br, open, closed map[string]bool
+	nat              map[netip.Addr]bool
+}
+
+// standing reads the sets that describe bridges.
+func (c *conn) standing() (s standing, err error) {
+	names := func(set string) map[string]bool {
+		m := map[string]bool{}
+		if err != nil {
+			return m
+		}
+		var keys [][]byte
+		keys, err = c.members(set)
+		for _, k := range keys {
+			m[unix.ByteSliceToString(k)] = true
+		}
+		return m
+	}
+	s = standing{br: names(setBr), open: names(setOpen), closed: names(setClosed), nat: map[netip.Addr]bool{}}
+	for _, set := range []string{setNat4, setNat6} {
+		if err != nil {
+			break
+		}
+		var keys [][]byte
+		keys, err = c.members(set)
+		for _, k := range keys {
+			if ip, ok := netip.AddrFromSlice(k); ok {
+				s.nat[ip] = true
+			}
 		}
 	}
-	return m, err
+	return s, err
+}
+
+// natted tells whether a subnet of a bridge is masqueraded.
+func (s standing) natted(addrs []netip.Prefix) bool {
+	return slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return s.nat[p.Masked().Addr()] })
 }
 
 // NAT tells whether b's subnets are masqueraded.
 func (b *Bridge) NAT() (bool, error) {
-	nat, err := natted()
-	return slices.ContainsFunc(b.Addrs, func(p netip.Prefix) bool { return nat[p.Masked().Addr()] }), err
+	c, err := dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	s, err := c.standing()
+	return s.natted(b.Addrs), err
 }
 
 // transact has the kernel take all requests or none (nfnetlink batches).
@@ -190,6 +243,11 @@ func element(key []byte, flags int) *nl.RtAttr {
 		e.AddChild(big(unix.NFTA_SET_ELEM_FLAGS, flags))
 	}
 	return e
+}
+
+// elementKey is the key of an element, as entries returns it.
+func elementKey(e *nl.RtAttr) []byte {
+	return attrs(attrs(e.Serialize()[unix.SizeofRtAttr:]).get(unix.NFTA_SET_ELEM_KEY)).get(unix.NFTA_DATA_VALUE)
 }
 
 // key is a link's name as sets of type ifname have it.

@@ -47,7 +47,8 @@ func FreeSubnet(taken []netip.Prefix) (netip.Prefix, error) {
 	return netip.Prefix{}, ErrNoSubnet
 }
 
-// ParseAddr reads an IPv4 address, with the length of its subnet or without.
+// ParseAddr reads an address of either kind, with the length of its subnet, or without: 0
+// bits.
 func ParseAddr(s string) (addr netip.Addr, bits int, err error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
@@ -56,8 +57,8 @@ func ParseAddr(s string) (addr netip.Addr, bits int, err error) {
 		}
 		p = netip.PrefixFrom(addr, 0)
 	}
-	if !p.Addr().Is4() {
-		return addr, 0, fmt.Errorf("%s is no IPv4 address", s)
+	if p.Addr().Is4In6() || p.Addr().Zone() != "" || p.Addr().IsLinkLocalUnicast() || p.Addr().IsMulticast() || p.Addr().IsUnspecified() && p.Addr().Is6() {
+		return addr, 0, fmt.Errorf("%s is no address for a container", s)
 	}
 	return p.Addr(), p.Bits(), nil
 }
@@ -65,6 +66,15 @@ func ParseAddr(s string) (addr netip.Addr, bits int, err error) {
 // Gateway returns the address of a bridge in p's subnet: p itself, or the first of
 // the subnet where p is the subnet's own name (10.0.0.0/24).
 func Gateway(p netip.Prefix) (netip.Prefix, error) {
+	if p.Addr().Is6() {
+		if p.Bits() < 48 || p.Bits() > 96 {
+			return p, fmt.Errorf("%s: a bridge's IPv6 subnet is /48 to /96", p)
+		}
+		if p.Addr() == p.Masked().Addr() {
+			p = netip.PrefixFrom(p.Addr().Next(), p.Bits())
+		}
+		return p, nil
+	}
 	if p.Bits() < 8 || p.Bits() > 30 {
 		return p, fmt.Errorf("%s: a bridge's subnet is /8 to /30", p)
 	}
@@ -79,7 +89,12 @@ func Gateway(p netip.Prefix) (netip.Prefix, error) {
 
 // last returns the highest address of p's subnet.
 func last(p netip.Prefix) netip.Addr {
-	return fromUint(toUint(p.Masked().Addr()) | (1<<(32-p.Bits()) - 1))
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	ip, _ := netip.AddrFromSlice(b) // as long as it was
+	return ip
 }
 
 func toUint(a netip.Addr) uint32 {
@@ -100,30 +115,35 @@ type network struct {
 	attached bool // without a router in between
 }
 
-// networks returns all IPv4 networks that the host knows, and the link of its default
-// route. Routes shorter than /8 are a default route, whole or in halves as VPNs have
-// it: they say nothing about what is in use.
-func (h *Host) networks() (all []network, uplink int, err error) {
+// networks returns all networks of one family that the host knows, and the link of its
+// default route. IPv4 routes shorter than /8 are a default route, whole or in halves as
+// VPNs have it: they say nothing about what is in use.
+func (h *Host) networks(family uint8) (all []network, uplink int, err error) {
+	shortest := 8
+	if family == unix.AF_INET6 {
+		shortest = 16
+	}
 	best := -1
-	err = h.conn.dump(request(unix.RTM_GETROUTE, 0, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}}), func() { all, uplink, best = nil, 0, -1 }, func(body []byte) {
+	own := func(p netip.Prefix) bool { return !p.Addr().IsMulticast() && !p.Addr().IsLinkLocalUnicast() }
+	err = h.conn.dump(request(unix.RTM_GETROUTE, 0, &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}), func() { all, uplink, best = nil, 0, -1 }, func(body []byte) {
 		if len(body) < unix.SizeofRtMsg {
 			return
 		}
 		a, bits := attrs(body[unix.SizeofRtMsg:]), int(body[1])
 		oif, metric := a.number(unix.RTA_OIF), a.number(unix.RTA_PRIORITY)
-		switch {
+		switch to := netip.PrefixFrom(a.addr(unix.RTA_DST), bits); {
 		case bits == 0 && oif != 0 && a.get(unix.RTA_GATEWAY) != nil && (best < 0 || metric < best):
 			uplink, best = oif, metric
-		case bits >= 8:
-			all = append(all, network{netip.PrefixFrom(a.addr(unix.RTA_DST), bits), oif, a.get(unix.RTA_GATEWAY) == nil && a.get(unix.RTA_VIA) == nil})
+		case bits >= shortest && own(to):
+			all = append(all, network{to, oif, a.get(unix.RTA_GATEWAY) == nil && a.get(unix.RTA_VIA) == nil})
 		}
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("list routes: %w", err)
 	}
 	// A link that is down has addresses, but no routes.
-	err = h.conn.dump(request(unix.RTM_GETADDR, 0, nl.NewIfAddrmsg(unix.AF_INET)), func() {}, func(body []byte) {
-		if p, index := readAddr(body); p.IsValid() {
+	err = h.conn.dump(request(unix.RTM_GETADDR, 0, nl.NewIfAddrmsg(int(family))), func() {}, func(body []byte) {
+		if p, index := readAddr(body); p.IsValid() && own(p) {
 			all = append(all, network{p.Masked(), index, true})
 		}
 	})

@@ -4,20 +4,33 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"staves/lib/probe"
 )
 
 // A Spec is what a bridge is to be.
 type Spec struct {
 	Name string
-	// Addr is the address of the bridge; the zero Prefix for the one that it has, or
-	// for one in a private subnet that is free on this host.
-	Addr netip.Prefix
+	// Addrs are the addresses of the bridge, one of IPv4 at most first, one of IPv6 at
+	// most; none for those that it has, or for a private IPv4 subnet that is free on this
+	// host and the IPv6 one that goes with it.
+	Addrs []netip.Prefix
 	// NAT lets its containers reach what the host can reach, with the host's address.
 	NAT bool
+	// Internal keeps its containers from everything but one another and the host.
+	Internal bool
+	// Open lets its containers and those of other open bridges reach one another.
+	Open bool
+	// MTU is that of the bridge, 0 for that of the host's way out.
+	MTU int
+	// FixForward has another firewall that drops what is forwarded let the bridge's
+	// packets pass.
+	FixForward bool
 }
 
 // Up makes the bridge that s says, or what is missing of it: its link, its address,
@@ -71,31 +84,39 @@ func (h *Host) up(s Spec, repair bool) (*Bridge, error) {
 	case !b.Ours:
 		return nil, fmt.Errorf("bridge %s %w", b.Name, ErrNoAddr)
 	}
-	if len(b.Addrs) > 0 && s.Addr.IsValid() && s.Addr != b.Addrs[0] {
-		return nil, fmt.Errorf("bridge %s %w: %s", s.Name, ErrAddr, b.Addrs[0])
+	for _, p := range s.Addrs {
+		have := b.Addrs
+		if p.Addr().Is6() {
+			have = b.Addrs6
+		}
+		if len(have) > 0 && !slices.Contains(have, p) {
+			return nil, fmt.Errorf("bridge %s %w: %s", s.Name, ErrAddr, have[0])
+		}
 	}
-	mtu := 0
-	if len(b.Addrs) == 0 {
-		if s.Addr, mtu, err = h.place(s.Addr, b.Index); err != nil {
+	if s.NAT {
+		if err := blocked(s); err != nil {
 			return nil, err
 		}
-	} else {
-		s.Addr = b.Addrs[0]
+	}
+	auto := len(s.Addrs) == 0
+	if s, err = h.place(s, b); err != nil {
+		return nil, err
 	}
 	if missing {
-		if err := h.make(s, mtu); err != nil {
+		if err := h.make(s); err != nil {
 			return nil, err
 		}
 	}
-	if b, err = h.finish(s, missing); err != nil && missing {
+	if b, err = h.finish(s, missing, auto); err != nil && missing {
 		// No one can have used it yet: whoever finds it without rules waits for the lock.
 		h.remove(s.Name)
 	}
 	return b, err
 }
 
-// finish gives the bridge that is there what it lacks.
-func (h *Host) finish(s Spec, made bool) (*Bridge, error) {
+// finish gives the bridge that is there what it lacks. auto tells that nobody has asked
+// for its addresses.
+func (h *Host) finish(s Spec, made, auto bool) (*Bridge, error) {
 	b, err := h.Find(s.Name)
 	if err != nil {
 		return nil, err
@@ -105,71 +126,128 @@ func (h *Host) finish(s Spec, made bool) (*Bridge, error) {
 	if err := permit(s); err != nil {
 		return nil, err
 	}
-	if s.NAT {
-		if err := forward(); err != nil {
+	if s.FixForward {
+		if err := unblock(s.Name); err != nil {
 			return nil, err
 		}
 	}
-	if len(b.Addrs) == 0 {
-		if err := h.conn.do(addAddr(b.Index, s.Addr)); err != nil {
-			return nil, fmt.Errorf("add address %s to bridge %s: %w", s.Addr, s.Name, err)
+	if s.NAT {
+		if err := h.forward(s); err != nil {
+			return nil, err
 		}
-		b.Addrs = []netip.Prefix{s.Addr}
 	}
-	if !b.up {
-		if err := h.conn.do(setUp(b.Index)); err != nil {
+	for _, p := range s.Addrs {
+		if slices.Contains(b.all(), p) {
+			continue
+		}
+		err := h.conn.do(addAddr(b.Index, p))
+		switch {
+		case err == nil && p.Addr().Is4():
+			b.Addrs = append(b.Addrs, p)
+		case err == nil:
+			b.Addrs6 = append(b.Addrs6, p)
+		case !auto || !p.Addr().Is6() || !noIPv6(bare(err)):
+			return nil, fmt.Errorf("add address %s to bridge %s: %w", p, s.Name, err)
+		}
+	}
+	var change []nl.NetlinkRequestData
+	if b.Ours && b.Internal != s.Internal {
+		change = append(change, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(markOf(s))))
+	}
+	if s.MTU != 0 && !made && s.MTU != b.MTU {
+		change = append(change, number(unix.IFLA_MTU, s.MTU))
+	}
+	if !b.up || change != nil {
+		if err := h.conn.do(setUp(b.Index, change...)); err != nil {
 			return nil, fmt.Errorf("bring up bridge %s: %w", s.Name, err)
 		}
-		b.up = true
+		b.up, b.Internal = true, s.Internal
+		if s.MTU != 0 {
+			b.MTU = s.MTU
+		}
 	}
 	return b, nil
 }
 
-// place finds the address for a bridge without one, or checks the one that it is to
-// have, and the MTU: that of the link which leads out of this host, since a larger
-// packet would be lost there.
-func (h *Host) place(want netip.Prefix, index int) (addr netip.Prefix, mtu int, err error) {
-	known, uplink, err := h.networks()
-	if err != nil {
-		return want, 0, err
+// place finds the addresses for a bridge without them, or checks those that it is to
+// have, and for a new one the MTU: that of the link which leads out of this host, since a
+// larger packet would be lost there.
+func (h *Host) place(s Spec, b *Bridge) (Spec, error) {
+	if len(b.Addrs) > 0 && len(s.Addrs) == 0 {
+		s.Addrs = b.all()
+		return s, nil
 	}
-	if want.IsValid() {
-		if err := checkOverlap(want, known, index); err != nil {
-			return want, 0, err
-		}
-	} else {
+	known, uplink, err := h.networks(unix.AF_INET)
+	if err != nil {
+		return s, err
+	}
+	if len(s.Addrs) == 0 {
 		taken := make([]netip.Prefix, len(known))
 		for i, n := range known {
 			taken[i] = n.Prefix
 		}
-		if want, err = FreeSubnet(taken); err != nil {
-			return want, 0, err
+		four, err := FreeSubnet(taken)
+		if err != nil {
+			return s, err
+		}
+		s.Addrs = []netip.Prefix{four, Partner(four)}
+		if !probe.IPv6() {
+			s.Addrs = s.Addrs[:1]
+		}
+	} else {
+		for _, p := range s.Addrs {
+			if p.Addr().Is6() {
+				if known, _, err = h.networks(unix.AF_INET6); err != nil {
+					return s, err
+				}
+			}
+			if err := checkOverlap(p, known, b.Index); err != nil {
+				return s, err
+			}
+		}
+		// What it has besides stays.
+		for _, p := range b.all() {
+			if !slices.Contains(s.Addrs, p) {
+				s.Addrs = append(s.Addrs, p)
+			}
 		}
 	}
-	if uplink != 0 {
+	if uplink != 0 && s.MTU == 0 && b.Index == 0 {
 		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 		msg.Index = int32(uplink)
+		mtu := 0
 		// Without an answer the bridge has the usual MTU.
 		_ = h.conn.get(request(unix.RTM_GETLINK, 0, msg, skipStats()), func(body []byte) { mtu = readLink(body).mtu })
+		if mtu >= 1280 && mtu < 1500 {
+			s.MTU = mtu
+		}
 	}
-	return want, mtu, nil
+	return s, nil
+}
+
+// markOf is the alias of a bridge that was made here.
+func markOf(s Spec) string {
+	if s.Internal {
+		return mark + internalMark
+	}
+	return mark
 }
 
 // make makes the bridge's link. It is given a hardware address: without one it has the
 // lowest of its ports', which changes when they come and go, and neighbours lose it.
-func (h *Host) make(s Spec, mtu int) error {
-	inside, _ := hardware(s.Addr.Addr())
+func (h *Host) make(s Spec) error {
+	inside, _ := hardware(s.Addrs[0].Addr())
 	data := []nl.NetlinkRequestData{
 		nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, s.Name), nl.NewRtAttr(unix.IFLA_ADDRESS, inside),
 		nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, "bridge")),
 	}
-	if mtu >= 1280 && mtu < 1500 {
-		data = append(data, number(unix.IFLA_MTU, mtu))
+	if s.MTU != 0 {
+		data = append(data, number(unix.IFLA_MTU, s.MTU))
 	}
 	named := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	err := h.conn.do(
 		request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, data...),
-		request(unix.RTM_SETLINK, 0, named, text(unix.IFLA_IFNAME, s.Name), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(mark))))
+		request(unix.RTM_SETLINK, 0, named, text(unix.IFLA_IFNAME, s.Name), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(markOf(s)))))
 	if err != nil {
 		return fmt.Errorf("make bridge %s: %w", s.Name, err)
 	}
@@ -211,27 +289,3 @@ func openHere() (int, error) {
 	return fd, nil
 }
 
-// forward makes the host a router (ip_forward in the kernel's ip-sysctl). It is
-// written only where it differs: /proc/sys may be read-only, with all that is needed
-// in force.
-func forward() error {
-	const file = "/proc/sys/net/ipv4/ip_forward"
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", file, err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	var b [1]byte
-	if n, err := unix.Read(fd, b[:]); err == nil && n == 1 && b[0] == '1' {
-		return nil
-	}
-	w, err := unix.Open(file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		_, err = unix.Write(w, []byte("1"))
-		_ = unix.Close(w)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
-	}
-	return nil
-}

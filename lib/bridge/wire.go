@@ -3,21 +3,56 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// Ifname is the name of a namespace's end of its link.
+// Ifname is the name of a namespace's end of its link, where no other is wanted.
 const Ifname = "eth0"
 
-// A Lease is a link of a namespace to a bridge, with its address.
-type Lease struct {
-	Addr    netip.Prefix
+// A Request is what a namespace's link to a bridge is to be. The zero value asks for a
+// free address, and for nothing else.
+type Request struct {
+	Addr  netip.Addr     // IPv4; zero for one that is free
+	Extra []netip.Prefix // further addresses, of either kind
+	Name  string         // unique on the host; what neighbours may call it
+	// Ifname is the name of the link inside, "" for [Ifname]; MAC its hardware address,
+	// nil for one that follows from the address; MTU that of both ends, 0 for the bridge's.
+	Ifname string
+	MAC    net.HardwareAddr
+	MTU    int
+	// Gateway is the next hop of the IPv4 default route, zero for the bridge's own
+	// address; NoRoute is for no default route at all.
 	Gateway netip.Addr
-	Host    string // name of the host's end
+	NoRoute bool
+	// Isolated keeps the link from all other isolated ones of the bridge (bridge(8),
+	// Linux 4.18). LockMAC has the bridge drop what comes with any other hardware address
+	// than the link's (locked, Linux 5.18). Hairpin lets what the namespace sends to a
+	// port that it has published itself come back to it.
+	Isolated, LockMAC, Hairpin bool
+	// RateIn and RateOut limit what comes to the namespace and what leaves it, in bits a
+	// second; 0 for no limit.
+	RateIn, RateOut uint64
+}
+
+// A Lease is a link of a namespace to a bridge, with its addresses.
+type Lease struct {
+	Addr             netip.Prefix   // IPv4
+	Addr6            netip.Prefix   // zero where the bridge has no IPv6 subnet
+	Extra            []netip.Prefix // further ones
+	Gateway          netip.Addr     // zero for no default route
+	Gateway6         netip.Addr
+	Host             string // name of the host's end
+	Ifname           string
+	rateOut          uint64
+	explicit6        bool
+	hairpin, noRoute bool
 }
 
 func (l Lease) String() string {
@@ -27,45 +62,50 @@ func (l Lease) String() string {
 	return l.Addr.String()
 }
 
+// All are the addresses of the lease.
+func (l Lease) All() []netip.Prefix {
+	all := []netip.Prefix{l.Addr}
+	if l.Addr6.IsValid() {
+		all = append(all, l.Addr6)
+	}
+	return append(all, l.Extra...)
+}
+
 // leaving is how long an address may still be held by a namespace that has just died:
 // the kernel takes its links down in the background (31 ms were measured).
-const leaving = 300 * time.Millisecond
+const leaving = 500 * time.Millisecond
 
 // Wire makes a link between b and the network namespace that the calling thread is in
-// now, with the address ip, or with one that is free if ip is the zero Addr. It is one
-// message: the link has its names, its bridge and its hardware addresses from birth,
-// and neither moves between namespaces nor is renamed, which would cost an RCU grace
-// period each.
-func (h *Host) Wire(b *Bridge, ip netip.Addr) (Lease, error) {
-	if ip.IsValid() {
-		p, err := b.CheckAddr(ip, 0)
+// now. It is one message: the link has its names, its bridge and its hardware addresses
+// from birth, and neither moves between namespaces nor is renamed, which would cost an
+// RCU grace period each.
+func (h *Host) Wire(b *Bridge, r Request) (Lease, error) {
+	if r.Addr.IsValid() {
+		p, err := b.CheckAddr(r.Addr, 0)
 		if err != nil {
 			return Lease{}, err
 		}
-		err = h.link1(b, ip)
-		for end := time.Now().Add(leaving); errors.Is(err, unix.EEXIST) && time.Now().Before(end); err = h.link1(b, ip) {
+		l := b.lease(r, r.Addr, p)
+		err = h.link1(b, r, l)
+		for end := time.Now().Add(leaving); errors.Is(err, unix.EEXIST) && time.Now().Before(end); err = h.link1(b, r, l) {
 			pause(5 * time.Millisecond)
 		}
 		if errors.Is(err, unix.EEXIST) {
-			err = fmt.Errorf("%s is %w: %s has it", ip, ErrTaken, LeaseName(ip))
+			err = fmt.Errorf("%s is %w: %s has it", r.Addr, ErrTaken, h.who(r.Addr))
 		}
-		if err != nil {
-			return Lease{}, err
-		}
-		return lease(ip, p), nil
+		return h.dress(b, r, l, err)
 	}
 	for _, p := range b.Addrs {
 		err := error(unix.EEXIST)
+		var l Lease
 		// Where to begin is of no account, as long as two that start together differ.
 		b.candidates(p, uint32(unix.Getpid()), func(free netip.Addr) bool {
-			ip, err = free, h.link1(b, free)
+			l = b.lease(r, free, p)
+			err = h.link1(b, r, l)
 			return !errors.Is(err, unix.EEXIST)
 		})
-		if err == nil {
-			return lease(ip, p), nil
-		}
 		if !errors.Is(err, unix.EEXIST) {
-			return Lease{}, err
+			return h.dress(b, r, l, err)
 		}
 	}
 	if len(b.Addrs) == 0 {
@@ -74,40 +114,205 @@ func (h *Host) Wire(b *Bridge, ip netip.Addr) (Lease, error) {
 	return Lease{}, fmt.Errorf("%w in %s of %s", ErrFull, b.Addrs[0].Masked(), b.Name)
 }
 
-func lease(ip netip.Addr, p netip.Prefix) Lease {
-	return Lease{Addr: netip.PrefixFrom(ip, p.Bits()), Gateway: p.Addr(), Host: LeaseName(ip)}
+// lease is what r has with the IPv4 address ip of b's subnet p.
+func (b *Bridge) lease(r Request, ip netip.Addr, p netip.Prefix) Lease {
+	l := Lease{
+		Addr: netip.PrefixFrom(ip, p.Bits()), Host: LeaseName(ip), Ifname: Ifname,
+		Extra: slices.Clone(r.Extra), rateOut: r.RateOut, noRoute: r.NoRoute,
+	}
+	if r.Ifname != "" {
+		l.Ifname = r.Ifname
+	}
+	if !r.NoRoute {
+		l.Gateway = p.Addr()
+	}
+	if r.Gateway.IsValid() {
+		l.Gateway = r.Gateway
+	}
+	if len(b.Addrs6) == 0 {
+		return l
+	}
+	if !r.NoRoute {
+		l.Gateway6 = b.Addrs6[0].Addr()
+	}
+	// An address of that subnet that was asked for takes the place of the partner.
+	for i, e := range l.Extra {
+		if b.Addrs6[0].Contains(e.Addr()) {
+			l.Addr6, l.explicit6 = netip.PrefixFrom(e.Addr(), b.Addrs6[0].Bits()), true
+			l.Extra = slices.Delete(l.Extra, i, i+1)
+			return l
+		}
+	}
+	l.Addr6 = netip.PrefixFrom(number6(b.Addrs6[0], p, ip), b.Addrs6[0].Bits())
+	return l
 }
 
 // link1 makes the link: EEXIST if the address is taken.
-func (h *Host) link1(b *Bridge, ip netip.Addr) error {
-	name := LeaseName(ip)
-	inside, outside := hardware(ip)
+func (h *Host) link1(b *Bridge, r Request, l Lease) error {
+	inside, outside := hardware(l.Addr.Addr())
+	if r.MAC != nil {
+		inside = r.MAC
+	}
+	mtu := b.MTU
+	if r.MTU != 0 {
+		mtu = r.MTU
+	}
 	near := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	near.Flags, near.Change = unix.IFF_UP, unix.IFF_UP
 	err := h.conn.do(request(
 		unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, near,
-		text(unix.IFLA_IFNAME, name),
+		text(unix.IFLA_IFNAME, l.Host),
 		nl.NewRtAttr(unix.IFLA_ADDRESS, outside),
-		number(unix.IFLA_MTU, b.MTU),
+		number(unix.IFLA_MTU, mtu),
 		number(unix.IFLA_MASTER, b.Index),
 		nest(unix.IFLA_LINKINFO,
 			text(unix.IFLA_INFO_KIND, "veth"),
 			nest(unix.IFLA_INFO_DATA, nest(nl.VETH_INFO_PEER,
 				nl.NewIfInfomsg(unix.AF_UNSPEC),
-				text(unix.IFLA_IFNAME, Ifname),
+				text(unix.IFLA_IFNAME, l.Ifname),
 				nl.NewRtAttr(unix.IFLA_ADDRESS, inside),
-				number(unix.IFLA_MTU, b.MTU),
+				number(unix.IFLA_MTU, mtu),
 				// A thread's id will do: it names the namespaces of that thread.
 				number(unix.IFLA_NET_NS_PID, unix.Gettid())))),
 	))
 	if err != nil {
-		return fmt.Errorf("make link %s to bridge %s: %w", name, b.Name, err)
+		return fmt.Errorf("make link %s to bridge %s: %w", l.Host, b.Name, err)
 	}
 	return nil
 }
 
+// dress gives the link that was just made, if err is nil, what cannot be part of that
+// message. Where that fails, the link is removed.
+func (h *Host) dress(b *Bridge, r Request, l Lease, err error) (Lease, error) {
+	if err != nil {
+		return Lease{}, err
+	}
+	if err := h.names(r, l); err != nil {
+		return Lease{}, h.drop(l, err)
+	}
+	if err := h.conn.do(portOptions(r, l)); err != nil {
+		return Lease{}, h.drop(l, fmt.Errorf("set options of port %s: %w", l.Host, err))
+	}
+	if !r.LockMAC && r.RateIn == 0 {
+		return l, nil
+	}
+	near, err := h.link(l.Host)
+	if err == nil && r.LockMAC {
+		mac, _ := hardware(l.Addr.Addr())
+		if r.MAC != nil {
+			mac = r.MAC
+		}
+		if err = h.conn.do(fdbEntry(near.index, mac)); err != nil {
+			err = fmt.Errorf("bind %s to port %s: %w", net.HardwareAddr(mac), l.Host, err)
+		}
+	}
+	if err == nil && r.RateIn != 0 {
+		err = limitRate(h.conn, near.index, r.RateIn)
+	}
+	if err != nil {
+		return Lease{}, h.drop(l, err)
+	}
+	return l, nil
+}
+
+// drop removes the link of a lease that came to nothing because of err.
+func (h *Host) drop(l Lease, err error) error {
+	if near, findErr := h.link(l.Host); findErr == nil {
+		_ = h.conn.do(delLink(near.index)) // if it stays, it goes with the namespace
+	}
+	return err
+}
+
+// names gives the link further names: one for each address that is not the partner of
+// the first, as its lease, and the name that was asked for. The kernel lets no two links
+// have one name, in whichever way.
+func (h *Host) names(r Request, l Lease) error {
+	extra := l.Extra
+	if l.explicit6 {
+		extra = append(slices.Clone(extra), l.Addr6)
+	}
+	for _, e := range extra {
+		switch err := h.conn.do(alsoCalled(l.Host, leaseName(e.Addr()))); {
+		case errors.Is(err, unix.EEXIST):
+			return fmt.Errorf("%s is %w: %s has it", e.Addr(), ErrTaken, h.who(e.Addr()))
+		case err != nil:
+			return fmt.Errorf("name link %s: %w", l.Host, err)
+		}
+	}
+	if r.Name == "" {
+		return nil
+	}
+	err := h.conn.do(alsoCalled(l.Host, nameOf(r.Name)))
+	// The name of one that has just died is free in a moment.
+	for end := time.Now().Add(leaving); errors.Is(err, unix.EEXIST) && time.Now().Before(end); {
+		pause(5 * time.Millisecond)
+		err = h.conn.do(alsoCalled(l.Host, nameOf(r.Name)))
+	}
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("the name %s is %w", r.Name, ErrTaken)
+	case err != nil:
+		return fmt.Errorf("name link %s: %w", l.Host, err)
+	}
+	return nil
+}
+
+// alsoCalled gives a link an alternative name (ip link property add, Linux 5.5).
+func alsoCalled(link, name string) *nl.NetlinkRequest {
+	return request(unix.RTM_NEWLINKPROP, unix.NLM_F_CREATE|unix.NLM_F_EXCL, nl.NewIfInfomsg(unix.AF_UNSPEC),
+		text(unix.IFLA_IFNAME, link), nested(unix.IFLA_PROP_LIST, text(unix.IFLA_ALT_IFNAME, name)))
+}
+
+// nameOf is the link name under which a namespace's own name is kept: no link that is
+// not ours has one like it, and it is too long for one of the common kind.
+func nameOf(name string) string { return "netbr:name:" + name }
+
+// CheckName finds what cannot be the name of a container: it goes into hosts files.
+func CheckName(name string) error {
+	good := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_'
+	}
+	if name == "" || len(name) > 63 || strings.IndexFunc(name, func(c rune) bool { return !good(c) }) >= 0 || !good(rune(name[0])) || name[0] == '-' || name[0] == '.' {
+		return fmt.Errorf("%q is no name: 1 to 63 letters, digits, hyphens, dots and underscores, as for a host", name)
+	}
+	return nil
+}
+
+// portOptions are the bridge's options for a link (IFLA_BRPORT of if_link.h), and the
+// alias, which the kernel does not take from the message that makes a link.
+func portOptions(r Request, l Lease) *nl.NetlinkRequest {
+	const (
+		mode     = 4 // hairpin
+		learning = 8
+		isolated = 33
+		locked   = 36 // Linux 5.18
+	)
+	data := nest(unix.IFLA_INFO_SLAVE_DATA)
+	flag := func(is bool, kind int, v byte) {
+		if is {
+			data.AddChild(nl.NewRtAttr(kind, []byte{v}))
+		}
+	}
+	flag(r.Hairpin, mode, 1)
+	flag(r.Isolated, isolated, 1)
+	flag(r.LockMAC, learning, 0)
+	flag(r.LockMAC, locked, 1)
+	req := request(unix.RTM_NEWLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, l.Host),
+		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(End{Name: r.Name, Addrs: l.All()}.alias())))
+	if r.Hairpin || r.Isolated || r.LockMAC {
+		req.AddData(nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_SLAVE_KIND, "bridge"), data))
+	}
+	return req
+}
+
+// fdbEntry tells a bridge for good that a hardware address is behind a port.
+func fdbEntry(index int, mac []byte) *nl.NetlinkRequest {
+	msg := &ndmsg{family: unix.AF_BRIDGE, index: uint32(index), state: unix.NUD_NOARP, flags: unix.NTF_MASTER}
+	return request(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, msg, nl.NewRtAttr(unix.NDA_LLADDR, mac))
+}
+
 // Configure gives the calling thread's network namespace, at the far end of l, its
-// address, its default route, and a loopback that is up: one batch.
+// addresses, its default routes, and a loopback that is up.
 func Configure(l Lease) error {
 	c, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -116,17 +321,42 @@ func Configure(l Lease) error {
 	defer c.close()
 	// Any socket has this call (netdevice(7)). The index is no constant: a namespace
 	// may be born with tunnels (net.core.fb_tunnels_only_for_init_net).
-	ifr, err := unix.NewIfreq(Ifname)
+	ifr, err := unix.NewIfreq(l.Ifname)
 	if err != nil {
 		return err
 	}
 	if err := unix.IoctlIfreq(c.fd, unix.SIOCGIFINDEX, ifr); err != nil {
-		return fmt.Errorf("find %s: %w", Ifname, err)
+		return fmt.Errorf("find %s: %w", l.Ifname, err)
 	}
 	index := int(ifr.Uint32())
 	const lo = 1 // LOOPBACK_IFINDEX
-	if err := c.do(setUp(lo), addAddr(index, l.Addr), setUp(index), defaultRoute(index, l.Gateway)); err != nil {
-		return fmt.Errorf("configure %s %s: %w", Ifname, l.Addr, err)
+	reqs := []*nl.NetlinkRequest{setUp(lo), addAddr(index, l.Addr)}
+	var six []*nl.NetlinkRequest
+	if l.Addr6.IsValid() {
+		// Before the link is up: it would begin to make an address of its own.
+		six = append(six, withoutLinkLocal(index), addAddr(index, linkLocal(l.Addr.Addr())), addAddr(index, l.Addr6))
+	}
+	for _, p := range l.Extra {
+		reqs = append(reqs, addAddr(index, p))
+	}
+	if six != nil {
+		if err := c.do(six...); noIPv6(bare(err)) && !l.explicit6 {
+			l.Gateway6 = netip.Addr{} // this namespace is told to do without
+		} else if err != nil {
+			return fmt.Errorf("configure %s %s: %w", l.Ifname, l.Addr6, err)
+		}
+	}
+	reqs = append(reqs, setUp(index))
+	for _, gateway := range []netip.Addr{l.Gateway, l.Gateway6} {
+		if gateway.IsValid() {
+			reqs = append(reqs, defaultRoute(index, gateway))
+		}
+	}
+	if err := c.do(reqs...); err != nil {
+		return fmt.Errorf("configure %s %s: %w", l.Ifname, l.Addr, err)
+	}
+	if l.rateOut != 0 {
+		return limitRate(c, index, l.rateOut)
 	}
 	return nil
 }
@@ -134,6 +364,9 @@ func Configure(l Lease) error {
 func defaultRoute(index int, gateway netip.Addr) *nl.NetlinkRequest {
 	msg := nl.NewRtMsg()
 	msg.Family = unix.AF_INET
+	if gateway.Is6() {
+		msg.Family = unix.AF_INET6
+	}
 	return request(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
 		msg, nl.NewRtAttr(unix.RTA_GATEWAY, gateway.AsSlice()), number(unix.RTA_OIF, index))
 }

@@ -36,3 +36,13 @@ func HasAddress(addr string) bool {
 	}
 	return false
 }
+
+// IPv6 tells whether the kernel has IPv6 and has not been told to do without
+// (ipv6.disable=1).
+func IPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == nil
+}

@@ -1,7 +1,10 @@
 package netbr
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -9,36 +12,68 @@ import (
 	"staves/lib/chain"
 )
 
+// wiring is what steps leave for those after them.
+type wiring struct {
+	host     *bridge.Host
+	firewall *bridge.Firewall // nil where the kernel has none
+	br       *bridge.Bridge
+	lease    bridge.Lease
+	sockets  []int
+}
+
 // Steps are taken in one life, one behind the other: they need nothing of what an
 // earlier stage of the chain provides, and what one opens the next ones use.
 func (s *stage) Steps(*chain.Chain, *chain.Link) []chain.Step {
-	step := func(call, why, man string, do func() error) chain.Step {
-		return chain.Step{Call: call, Why: why, Man: man, Outside: true, Do: func(r *chain.Run) error {
+	var steps []chain.Step
+	step := func(call, why, man string, do func() error) {
+		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, Outside: true, Do: func(r *chain.Run) error {
 			if err := do(); err != nil {
 				return s.undo(err)
 			}
 			r.State.Net = s.lease.String()
+			r.State.Listen = s.sockets
 			return nil
-		}}
+		}})
 	}
-	return []chain.Step{
-		step("find or make bridge "+s.bridge, "its subnet has the address, its own address is the gateway", "bridge(8)", s.ensure),
-		step("unshare(CLONE_NEWNET)", "the process, and all that it starts, has a network of its own", "network_namespaces(7)", s.unshare),
-		step("RTM_NEWLINK veth "+bridge.Ifname, "one end in this namespace, one at the bridge, whose name is the lease of the address", "veth(4)", s.wire),
-		step("RTM_NEWADDR, RTM_NEWROUTE "+bridge.Ifname, "address, default route, and lo", "rtnetlink(7)", s.configure),
+	if len(s.listen) > 0 {
+		step("socket, bind, listen", "a socket stays in the network namespace that it was made in", "listen(2)", s.openListeners)
 	}
+	step("find or make bridge "+s.bridge, "its subnets have the addresses, its own are the gateways", "bridge(8)", s.ensure)
+	step("unshare(CLONE_NEWNET)", "the process, and all that it starts, has a network of its own", "network_namespaces(7)", s.unshare)
+	step("RTM_NEWLINK veth "+s.link.ifname, "one end in this namespace, one at the bridge, whose name is the lease of the address", "veth(4)", s.wire)
+	step("RTM_NEWADDR, RTM_NEWROUTE "+s.link.ifname, "addresses, default routes, and lo", "rtnetlink(7)", s.configure)
+	if len(s.publish) > 0 {
+		step("NFT_MSG_NEWSETELEM "+strings.Join(s.publish, ", "), "an element of a map has the host's port lead here", "nft(8)", s.publishPorts)
+	}
+	return steps
 }
 
 func (s *stage) ensure() error {
-	spec, err := s.spec()
+	spec, err := s.newBridge()
 	if err != nil {
 		return err
+	}
+	all, err := mappings(s.publish)
+	if err == nil {
+		err = portsFree(all)
+	}
+	if err != nil {
+		return s.hinted(err)
 	}
 	if s.host, err = bridge.Open(); err != nil {
 		return err
 	}
 	if s.br, err = s.host.Ensure(spec); err != nil {
 		return s.hinted(err)
+	}
+	if s.localhost() {
+		if err := s.br.Localhost(); err != nil {
+			return err
+		}
+	}
+	s.firewall, err = bridge.OpenFirewall()
+	if err != nil && len(s.publish) > 0 {
+		return err
 	}
 	return nil
 }
@@ -51,20 +86,41 @@ func (s *stage) unshare() error {
 }
 
 func (s *stage) wire() error {
-	ip, _, err := s.address()
+	r, err := s.request()
 	if err != nil {
 		return err
 	}
-	s.lease, err = s.host.Wire(s.br, ip)
-	return s.hinted(err)
+	r.NoRoute = r.NoRoute || s.br.Internal
+	for _, p := range r.Extra {
+		if err := s.br.CheckExtra(p, r.Addr); err != nil { // the bridge may be newer than Check
+			return fmt.Errorf("--addr: %w", err)
+		}
+	}
+	if s.lease, err = s.host.Wire(s.br, r); err != nil {
+		return s.hinted(err)
+	}
+	if s.firewall == nil {
+		return nil
+	}
+	// What was published for whoever had the address before is not for this one.
+	err = s.firewall.Forget(s.lease.All())
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		err = nil // a kernel without nftables publishes nothing
+	}
+	return err
 }
 
-func (s *stage) configure() error {
-	if err := bridge.Configure(s.lease); err != nil {
+func (s *stage) configure() error { return bridge.Configure(s.lease) }
+
+func (s *stage) publishPorts() error {
+	all, err := mappings(s.publish)
+	if err == nil {
+		all, err = directed(all, s.lease.All())
+	}
+	if err != nil {
 		return err
 	}
-	s.host.Close()
-	return nil
+	return s.hinted(s.firewall.Publish(s.host, all))
 }
 
 // undo takes back what was not there before the step that failed with err. What is in
@@ -75,8 +131,42 @@ func (s *stage) undo(err error) error {
 			err = fmt.Errorf("%w; bridge %s stays: %w", err, s.bridge, undoErr)
 		}
 	}
-	if s.host != nil {
-		s.host.Close()
-	}
 	return err
+}
+
+// checkListen finds what is wrong with --listen: its sockets are descriptors 3 and on.
+func (s *stage) checkListen() error {
+	for i, port := range s.listen {
+		if port == 0 || port > 65535 {
+			return fmt.Errorf("--listen: %d is no port, 1 to 65535", port)
+		}
+		if slices.Contains(s.listen[:i], port) {
+			return fmt.Errorf("--listen: %d is given twice", port)
+		}
+		fd := chain.FirstListenFD + i
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			return fmt.Errorf("--listen: descriptor %d is open already: close it (%d<&-)", fd, fd)
+		}
+	}
+	return nil
+}
+
+func (s *stage) openListeners() error {
+	for _, port := range s.listen {
+		fd, err := socket(unix.SOCK_STREAM, anyAddr, uint16(port))
+		if err == nil {
+			err = unix.Listen(fd, unix.SOMAXCONN)
+		}
+		if err != nil {
+			return s.hinted(fmt.Errorf("listen on port %d: %w", port, err))
+		}
+		// Out of the way of the numbers that they get at the end.
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, chain.FirstListenFD+len(s.listen))
+		_ = unix.Close(fd)
+		if err != nil {
+			return fmt.Errorf("duplicate a descriptor: %w", err)
+		}
+		s.sockets = append(s.sockets, high)
+	}
+	return nil
 }

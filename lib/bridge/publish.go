@@ -1,0 +1,307 @@
+package bridge
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// ErrPublished tells that a port of the host is published for another container.
+var ErrPublished = errors.New("published already")
+
+// A Port is a port of the host, on one of its addresses or on all (the zero Addr).
+type Port struct {
+	Addr  netip.Addr
+	Proto uint8 // unix.IPPROTO_TCP or IPPROTO_UDP
+	Port  uint16
+}
+
+// A Mapping publishes a port of the host: what comes there goes on to To.
+type Mapping struct {
+	Port
+	To netip.AddrPort
+}
+
+// protocols are those that have ports to publish.
+var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
+
+func (p Port) proto() string {
+	for name, n := range protocols {
+		if n == p.Proto {
+			return name
+		}
+	}
+	return strconv.Itoa(int(p.Proto))
+}
+
+// String writes the port as it is given: 8080/tcp, 127.0.0.1:8080/udp.
+func (p Port) String() string {
+	s := strconv.Itoa(int(p.Port))
+	if p.Addr.IsValid() {
+		s = netip.AddrPortFrom(p.Addr, p.Port).String()
+	}
+	return s + "/" + p.proto()
+}
+
+// ParsePort reads [IP:]PORT[/tcp|/udp]; an IPv6 address stands in brackets.
+func ParsePort(s string) (Port, error) {
+	words, proto, ok := strings.Cut(s, "/")
+	p := Port{Proto: unix.IPPROTO_TCP}
+	if ok {
+		if p.Proto, ok = protocols[proto]; !ok {
+			return p, fmt.Errorf("%q: the protocol is tcp or udp", s)
+		}
+	}
+	addr, port, hasAddr := cutLast(words)
+	if hasAddr {
+		if len(addr) > 2 && addr[0] == '[' && addr[len(addr)-1] == ']' {
+			addr = addr[1 : len(addr)-1]
+		} else if strings.Contains(addr, ":") {
+			return p, fmt.Errorf("%q: write an IPv6 address in brackets", s)
+		}
+		var err error
+		if p.Addr, err = netip.ParseAddr(addr); err != nil || p.Addr.Zone() != "" {
+			return p, fmt.Errorf("%q: %q is no address of the host's", s, addr)
+		}
+		if p.Addr = p.Addr.Unmap(); p.Addr.IsUnspecified() {
+			p.Addr = netip.Addr{}
+		}
+		if p.Addr == netip.IPv6Loopback() {
+			return p, fmt.Errorf("%q: what is sent to ::1 cannot leave the host: publish on 127.0.0.1", s)
+		}
+	}
+	var err error
+	p.Port, err = portNumber(s, port)
+	return p, err
+}
+
+// ParseMapping reads [IP:]HOST:CONTAINER[/tcp|/udp]. To has the port alone: the container
+// has no address yet.
+func ParseMapping(s string) (Mapping, error) {
+	words, proto, _ := strings.Cut(s, "/")
+	host, inside, ok := cutLast(words)
+	if !ok {
+		return Mapping{}, fmt.Errorf("%q is no HOST:CONTAINER, such as 8080:80", s)
+	}
+	if strings.Contains(s, "/") {
+		host += "/" + proto
+	}
+	p, err := ParsePort(host)
+	if err != nil {
+		return Mapping{}, err
+	}
+	port, err := portNumber(s, inside)
+	return Mapping{p, netip.AddrPortFrom(netip.Addr{}, port)}, err
+}
+
+func cutLast(s string) (before, after string, found bool) {
+	if i := strings.LastIndexByte(s, ':'); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return "", s, false
+}
+
+func portNumber(whole, s string) (uint16, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 || s[0] == '+' {
+		return 0, fmt.Errorf("%q: %q is no port, 1 to 65535", whole, s)
+	}
+	return uint16(n), nil
+}
+
+// in is the map that a mapping stands in.
+func (m Mapping) in() string {
+	switch {
+	case m.To.Addr().Is4() && m.Addr.IsValid():
+		return mapAt4
+	case m.To.Addr().Is4():
+		return mapPub4
+	case m.Addr.IsValid():
+		return mapAt6
+	}
+	return mapPub6
+}
+
+// word is a part of a key that fills the beginning of a register.
+func word(b ...byte) []byte { return append(b, make([]byte, 4-len(b))...) }
+
+func portWord(p uint16) []byte { return word(byte(p>>8), byte(p)) }
+
+func (m Mapping) entry() entry {
+	var e entry
+	if m.Addr.IsValid() {
+		e.key = m.Addr.AsSlice()
+	}
+	e.key = append(append(e.key, word(m.Proto)...), portWord(m.Port.Port)...)
+	e.data = append(m.To.Addr().AsSlice(), portWord(m.To.Port())...)
+	return e
+}
+
+// readMapping is the reverse of entry.
+func readMapping(e entry) (m Mapping, ok bool) {
+	if n := len(e.key) - 8; n > 0 {
+		if m.Addr, ok = netip.AddrFromSlice(e.key[:n]); !ok {
+			return m, false
+		}
+		e.key = e.key[n:]
+	}
+	if len(e.key) != 8 || len(e.data) < 8 {
+		return m, false
+	}
+	m.Proto, m.Port.Port = e.key[0], binary.BigEndian.Uint16(e.key[4:])
+	n := len(e.data) - 4
+	to, ok := netip.AddrFromSlice(e.data[:n])
+	m.To = netip.AddrPortFrom(to, binary.BigEndian.Uint16(e.data[n:]))
+	return m, ok
+}
+
+func (m Mapping) request(kind, flags int) *nl.NetlinkRequest {
+	e := m.entry()
+	elem := element(e.key, 0)
+	if kind == unix.NFT_MSG_NEWSETELEM {
+		elem.AddChild(nested(unix.NFTA_SET_ELEM_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, e.data)))
+	}
+	r := elements(kind, m.in(), elem)
+	r.Flags |= uint16(flags)
+	return r
+}
+
+// published returns all mappings.
+func (c *conn) published() ([]Mapping, error) {
+	var all []Mapping
+	for _, name := range []string{mapPub4, mapPub6, mapAt4, mapAt6} {
+		entries, err := c.entries(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if m, ok := readMapping(e); ok {
+				all = append(all, m)
+			}
+		}
+	}
+	return all, nil
+}
+
+// withdraw removes the mappings that which picks.
+func (c *conn) withdraw(which func(Mapping) bool) error {
+	all, err := c.published()
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if !which(m) {
+			continue
+		}
+		if err := c.transact([]*nl.NetlinkRequest{m.request(unix.NFT_MSG_DELSETELEM, 0)}); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("withdraw %s: %w", m.Port, err)
+		}
+	}
+	return nil
+}
+
+// A Firewall is the rules of a network namespace, through a socket of its own: it stays
+// that namespace's when the thread moves to another one.
+type Firewall struct{ conn *conn }
+
+// OpenFirewall returns the rules of the calling thread's network namespace.
+func OpenFirewall() (*Firewall, error) {
+	c, err := dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("set up nftables: %w", err)
+	}
+	return &Firewall{c}, nil
+}
+
+// Close gives up the socket.
+func (f *Firewall) Close() { f.conn.close() }
+
+// Publish publishes all of mappings or none. A mapping whose container is gone is in
+// nobody's way: h tells which are there. ErrPublished names the holder of a port.
+func (f *Firewall) Publish(h *Host, mappings []Mapping) error {
+	var err error
+	for range 3 {
+		var reqs []*nl.NetlinkRequest
+		for _, m := range mappings {
+			reqs = append(reqs, m.request(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_EXCL))
+		}
+		err = f.conn.transact(reqs)
+		if !errors.Is(err, unix.EEXIST) {
+			break
+		}
+		if err := f.Sweep(h); err != nil {
+			return err
+		}
+		if held := f.conflict(h, mappings); held != nil {
+			return held
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", mappings[0].Port, err)
+	}
+	return nil
+}
+
+// conflict finds which of mappings is another container's.
+func (f *Firewall) conflict(h *Host, mappings []Mapping) error {
+	all, err := f.conn.published()
+	if err != nil {
+		return err
+	}
+	for _, m := range mappings {
+		for _, other := range all {
+			if m.in() == other.in() && m.Port == other.Port && m.To != other.To {
+				return fmt.Errorf("port %s is %w, for %s", m.Port, ErrPublished, h.who(other.To.Addr()))
+			}
+		}
+	}
+	return nil
+}
+
+// Sweep removes the mappings to containers that are gone.
+func (f *Firewall) Sweep(h *Host) error {
+	ends, err := h.ends()
+	if err != nil {
+		return err
+	}
+	return f.conn.withdraw(func(m Mapping) bool {
+		for _, e := range ends {
+			if e.has(m.To.Addr()) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Forget removes what is published for any of addrs: before one is used anew.
+func (f *Firewall) Forget(addrs []netip.Prefix) error {
+	return f.conn.withdraw(func(m Mapping) bool {
+		for _, a := range addrs {
+			if a.Addr() == m.To.Addr() {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// Unpublish withdraws a port: from IPv4 and IPv6 alike. ENOENT if it is not published.
+func (f *Firewall) Unpublish(p Port) error {
+	found := false
+	err := f.conn.withdraw(func(m Mapping) bool {
+		same := m.Port == p
+		found = found || same
+		return same
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("port %s is not published: %w", p, unix.ENOENT)
+	}
+	return err
+}
