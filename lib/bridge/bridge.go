@@ -125,6 +125,7 @@ type Bridge struct {
 // link is what we want to know of any link.
 type link struct {
 	index, mtu, master int
+	peer               int // of a veth: the number of its other end
 	name, kind, alias  string
 	up                 bool
 }
@@ -139,6 +140,7 @@ func readLink(body []byte) link {
 		up:     binary.NativeEndian.Uint32(body[8:])&unix.IFF_UP != 0,
 		mtu:    a.number(unix.IFLA_MTU),
 		master: a.number(unix.IFLA_MASTER),
+		peer:   a.number(unix.IFLA_LINK),
 		name:   a.text(unix.IFLA_IFNAME),
 		alias:  a.text(unix.IFLA_IFALIAS),
 		kind:   attrs(a.get(unix.IFLA_LINKINFO)).text(unix.IFLA_INFO_KIND),

@@ -1,10 +1,13 @@
 package bridge
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +18,7 @@ type End struct {
 	Name  string // the container's, "" if it was given none
 	Addrs []netip.Prefix
 
-	index, master int
+	index, master, peer int
 }
 
 // endMark begins the alias of an end, in which there stands what its name does not say.
@@ -49,7 +52,7 @@ func readEnd(l link) (e End, ok bool) {
 	if !ok || l.master == 0 {
 		return e, false
 	}
-	e = End{Link: l.name, index: l.index, master: l.master}
+	e = End{Link: l.name, index: l.index, master: l.master, peer: l.peer}
 	if f := strings.Fields(l.alias); len(f) == 3 && f[0]+" " == endMark {
 		if f[1] != "-" {
 			e.Name = f[1]
@@ -103,6 +106,66 @@ func (h *Host) FindEnd(what string) (End, error) {
 	return End{}, unix.ENOENT
 }
 
+// EndHere returns the end whose other end is in the network namespace that the calling
+// thread is in now; ENOENT if there is none.
+func (h *Host) EndHere() (End, error) {
+	inside, err := Open()
+	if err != nil {
+		return End{}, err
+	}
+	defer inside.Close()
+	links, err := inside.links()
+	if err != nil {
+		return End{}, err
+	}
+	ends, err := h.ends()
+	if err != nil {
+		return End{}, err
+	}
+	for _, l := range links {
+		if l.kind != "veth" {
+			continue
+		}
+		for _, e := range ends {
+			// Numbers of links are of use within one namespace only: both must agree.
+			if e.index == l.peer && e.peer == l.index {
+				return e, nil
+			}
+		}
+	}
+	return End{}, unix.ENOENT
+}
+
+// BridgeOf returns the bridge that an end is a port of.
+func (h *Host) BridgeOf(e End) (*Bridge, error) {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(e.master)
+	var l link
+	err := h.conn.get(request(unix.RTM_GETLINK, 0, msg, skipStats()), func(body []byte) { l = readLink(body) })
+	if err != nil {
+		return nil, fmt.Errorf("find the bridge of %s: %w", e.Link, err)
+	}
+	return h.bridge(l)
+}
+
+// Hairpin lets what the namespace at the far end sends to a port that is published for it
+// come back to it.
+func (h *Host) Hairpin(e End) error {
+	req := portOptions(Request{Name: e.Name, Hairpin: true}, Lease{Host: e.Link, Addr: e.Addrs[0], Extra: e.Addrs[1:]})
+	if err := h.conn.do(req); err != nil {
+		return fmt.Errorf("set options of port %s: %w", e.Link, err)
+	}
+	return nil
+}
+
+// Cut removes the link.
+func (h *Host) Cut(e End) error {
+	if err := h.conn.do(delLink(e.index)); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove link %s: %w", e.Link, err)
+	}
+	return nil
+}
+
 // who names the container with an address, for an error.
 func (h *Host) who(ip netip.Addr) string {
 	ends, _ := h.ends() // else the address must do
@@ -113,5 +176,5 @@ func (h *Host) who(ip netip.Addr) string {
 			return e.Link
 		}
 	}
-	return ip.String()
+	return leaseName(ip) // it may be somebody else's link
 }

@@ -31,7 +31,8 @@ type Mapping struct {
 // protocols are those that have ports to publish.
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP}
 
-func (p Port) proto() string {
+// Protocol is its name: tcp, udp.
+func (p Port) Protocol() string {
 	for name, n := range protocols {
 		if n == p.Proto {
 			return name
@@ -46,7 +47,7 @@ func (p Port) String() string {
 	if p.Addr.IsValid() {
 		s = netip.AddrPortFrom(p.Addr, p.Port).String()
 	}
-	return s + "/" + p.proto()
+	return s + "/" + p.Protocol()
 }
 
 // ParsePort reads [IP:]PORT[/tcp|/udp]; an IPv6 address stands in brackets.

@@ -140,7 +140,12 @@ func (h *Host) finish(s Spec, made, auto bool) (*Bridge, error) {
 		if slices.Contains(b.all(), p) {
 			continue
 		}
-		err := h.conn.do(addAddr(b.Index, p))
+		add := []*nl.NetlinkRequest{addAddr(b.Index, p)}
+		if p.Addr().Is6() && made {
+			// The host asks for its neighbours from the link-local address.
+			add = append([]*nl.NetlinkRequest{withoutLinkLocal(b.Index), addAddr(b.Index, linkLocal(s.Addrs[0].Addr()))}, add...)
+		}
+		err := h.conn.do(add...)
 		switch {
 		case err == nil && p.Addr().Is4():
 			b.Addrs = append(b.Addrs, p)
@@ -279,6 +284,32 @@ func pause(d time.Duration) {
 	_ = unix.Nanosleep(&t, nil) // woken early, the caller looks again early
 }
 
+// NamespaceID identifies the namespace that fd is a file of, or the network namespace of
+// the process that it is a pidfd of; -1 stands for the calling thread's.
+func NamespaceID(fd int) (string, error) {
+	if fd < 0 {
+		own, err := openHere()
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = unix.Close(own) }()
+		fd = own
+	} else if ns, err := unix.IoctlRetInt(fd, pidfdGetNet); err == nil {
+		defer func() { _ = unix.Close(ns) }()
+		fd = ns
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", fmt.Errorf("look at a network namespace: %w", err)
+	}
+	return fmt.Sprintf("%x:%d", st.Dev, st.Ino), nil
+}
+
+// pidfdGetNet is PIDFD_GET_NET_NAMESPACE of linux/pidfd.h (Linux 6.11). On an older kernel
+// a process in the host's own namespace is found out later: the link's two ends would be
+// in one.
+const pidfdGetNet = 0xff04
+
 // openHere opens the network namespace that the calling thread is in.
 func openHere() (int, error) {
 	const file = "/proc/thread-self/ns/net"
@@ -288,4 +319,3 @@ func openHere() (int, error) {
 	}
 	return fd, nil
 }
-

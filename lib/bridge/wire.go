@@ -188,10 +188,10 @@ func (h *Host) dress(b *Bridge, r Request, l Lease, err error) (Lease, error) {
 		return Lease{}, err
 	}
 	if err := h.names(r, l); err != nil {
-		return Lease{}, h.drop(l, err)
+		return Lease{}, h.Drop(l, err)
 	}
 	if err := h.conn.do(portOptions(r, l)); err != nil {
-		return Lease{}, h.drop(l, fmt.Errorf("set options of port %s: %w", l.Host, err))
+		return Lease{}, h.Drop(l, fmt.Errorf("set options of port %s: %w", l.Host, err))
 	}
 	if !r.LockMAC && r.RateIn == 0 {
 		return l, nil
@@ -210,13 +210,13 @@ func (h *Host) dress(b *Bridge, r Request, l Lease, err error) (Lease, error) {
 		err = limitRate(h.conn, near.index, r.RateIn)
 	}
 	if err != nil {
-		return Lease{}, h.drop(l, err)
+		return Lease{}, h.Drop(l, err)
 	}
 	return l, nil
 }
 
-// drop removes the link of a lease that came to nothing because of err.
-func (h *Host) drop(l Lease, err error) error {
+// Drop removes the link of a lease that came to nothing because of err, which it returns.
+func (h *Host) Drop(l Lease, err error) error {
 	if near, findErr := h.link(l.Host); findErr == nil {
 		_ = h.conn.do(delLink(near.index)) // if it stays, it goes with the namespace
 	}

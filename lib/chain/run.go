@@ -180,6 +180,9 @@ func (r *Run) exec(program *entry.Builder) error {
 		return program.Run()
 	}
 	env := r.State.env(r.stageByPath())
+	if err := r.State.placeListen(); err != nil {
+		return err
+	}
 	worst := unix.ENOENT
 	file := r.Chain.file()
 	paths := r.paths()
@@ -223,11 +226,11 @@ func (c *Chain) file() string {
 func (c *Chain) searched() bool { return !strings.Contains(c.file(), "/") }
 
 // words are what a program can end with the execution of: nil where that is not all known
-// before. The shell of a new root is not, nor what a stage executed by its path is to know
+// before. The shell of a new root is not, nor the pid to which sockets are passed, nor what a stage executed by its path is to know
 // of namespaces that are still to be made.
 func (r *Run) words() *entry.Words {
 	c := r.Chain
-	if c.Payload == nil || c.shell {
+	if c.Payload == nil || c.shell || len(r.State.Listen) > 0 {
 		return nil
 	}
 	words := &entry.Words{Index: c.PayloadIndex}

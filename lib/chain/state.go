@@ -23,6 +23,8 @@ type State struct {
 	Root string
 	// Net is the address that netbr gave to the network namespace.
 	Net string
+	// Listen are sockets that the payload is to find at descriptor 3 and on.
+	Listen []int
 	// Mnt tells that this process's mount namespace was made by a stage.
 	Mnt bool
 	// Env is the environment for the payload, nil for the caller's.
@@ -58,6 +60,7 @@ const (
 // firstState reads what stages before this process have left.
 func firstState() State {
 	s := State{Euid: unix.Geteuid(), Egid: unix.Getegid()}
+	var pid, fds string
 	for _, e := range entry.Environ() {
 		switch name, value, _ := strings.Cut(e, "="); name {
 		case rootVar:
@@ -70,8 +73,13 @@ func firstState() State {
 			}
 		case mntVar:
 			s.Mnt = value != "" && value == mntID()
+		case listenPidVar:
+			pid = value
+		case listenFDsVar:
+			fds = value
 		}
 	}
+	s.Listen = inherited(pid, fds)
 	return s
 }
 
@@ -99,7 +107,7 @@ func (s *State) env(stage bool) []string {
 	if id := mntID(); stage && s.Mnt && id != "" {
 		env = append(env, mntVar+"="+id)
 	}
-	return env
+	return s.listenEnv(env)
 }
 
 // mntID identifies this thread's mount namespace, "" if /proc does not tell.
@@ -125,6 +133,10 @@ func (c *Chain) encode() string {
 	words = append(words, strconv.Itoa(len(c.ids)))
 	for _, i := range c.ids {
 		words = append(words, strconv.Itoa(i.place), strconv.Itoa(i.uid), strconv.Itoa(i.gid))
+	}
+	words = append(words, strconv.Itoa(len(s.Listen)))
+	for _, fd := range s.Listen {
+		words = append(words, strconv.Itoa(fd))
 	}
 	words = append(words, strconv.Itoa(len(s.Clean)))
 	words = append(words, s.Clean...)
@@ -167,6 +179,9 @@ func (c *Chain) decode(text string) error {
 	}
 	for n := number(); n > 0 && !bad; n-- {
 		c.ids = append(c.ids, ids{number(), number(), number()})
+	}
+	for n := number(); n > 0 && !bad; n-- {
+		s.Listen = append(s.Listen, number())
 	}
 	for n := number(); n > 0 && !bad; n-- {
 		s.Clean = append(s.Clean, next())

@@ -7,9 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"staves/lib/bridge"
+	"staves/lib/chain"
 	"staves/lib/diag"
 	"staves/lib/probe"
 )
+
+// errMissing is --check's answer where something is missing: it has been printed.
+var errMissing = &chain.Error{Status: 1}
 
 const pastaHint = "an ordinary user gets a network from pasta, without a bridge: pasta -- COMMAND"
 
@@ -51,6 +55,15 @@ func (s *stage) hinted(err error) error {
 		return diag.WithHint(err, "choose another one, or let netbr choose: netbr --up "+s.bridge+" auto")
 	case errors.Is(err, bridge.ErrTaken), errors.Is(err, bridge.ErrFull):
 		return diag.WithHint(err, "'netbr --list' lists the addresses that are taken")
+	case errors.Is(err, bridge.ErrPublished):
+		return diag.WithHint(err, "'netbr --list' lists what is published; to take it away: netbr --unpublish PORT")
+	case errors.Is(err, bridge.ErrBlocked):
+		return diag.WithHint(err, "make an exception for this bridge: netbr --fix-forward --up "+s.bridge,
+			"of firewalld a lasting one: firewall-cmd --permanent --zone=trusted --add-interface="+s.bridge)
+	case errors.Is(err, unix.EADDRINUSE):
+		return diag.WithHint(err, "a program of this host listens there: ss -tulnp")
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return diag.WithHint(err, "this host has no such address: ip address")
 	case errors.Is(err, unix.EXFULL):
 		return diag.WithHint(err, fmt.Sprintf("a bridge has at most %d ports: take another one, netbr --bridge NAME ...", bridge.MaxPorts))
 	case errors.Is(err, unix.ENODEV):
