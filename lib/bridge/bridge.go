@@ -161,6 +161,15 @@ func (h *Host) link(name string) (link, error) {
 	return l, err
 }
 
+// HasLink tells whether there is a link of that name.
+func (h *Host) HasLink(name string) (bool, error) {
+	_, err := h.link(name)
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // links returns all links of the host.
 func (h *Host) links() ([]link, error) {
 	var all []link

@@ -27,7 +27,7 @@ func (h *Host) Down(name string, force bool) error {
 	}
 	ports, wired, err := h.ports(b)
 	// Links of namespaces that have just died are still being taken down.
-	for end := time.Now().Add(leaving); err == nil && !force && ports > 0 && ports == len(wired) && time.Now().Before(end); {
+	for start := time.Now(); err == nil && !force && ports > 0 && ports == len(wired) && h.leaves(start, names(wired)...); {
 		pause(5 * time.Millisecond)
 		ports, wired, err = h.ports(b)
 	}
@@ -45,8 +45,15 @@ func (h *Host) Down(name string, force bool) error {
 	return h.removeBridge(b)
 }
 
-// ports counts a bridge's ports, and returns the indices of those that are leases.
-func (h *Host) ports(b *Bridge) (ports int, wired []int, err error) {
+func names(links []link) (all []string) {
+	for _, l := range links {
+		all = append(all, l.name)
+	}
+	return all
+}
+
+// ports counts a bridge's ports, and returns those that are leases.
+func (h *Host) ports(b *Bridge) (ports int, wired []link, err error) {
 	links, err := h.links()
 	for _, l := range links {
 		if l.master != b.Index {
@@ -54,7 +61,7 @@ func (h *Host) ports(b *Bridge) (ports int, wired []int, err error) {
 		}
 		ports++
 		if _, ok := LeaseAddr(l.name); ok {
-			wired = append(wired, l.index)
+			wired = append(wired, l)
 		}
 	}
 	return ports, wired, err
@@ -71,9 +78,9 @@ func intoGroup(index int) *nl.NetlinkRequest {
 
 // cut removes links, which would go on holding addresses that lead nowhere: all at
 // once, since the kernel waits for an RCU grace period (20 ms) with each call.
-func (h *Host) cut(wired []int) error {
-	for _, index := range wired {
-		if err := h.conn.do(intoGroup(index)); err != nil && !errors.Is(err, unix.ENODEV) {
+func (h *Host) cut(wired []link) error {
+	for _, l := range wired {
+		if err := h.conn.do(intoGroup(l.index)); err != nil && !errors.Is(err, unix.ENODEV) {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -71,9 +72,60 @@ func (l Lease) All() []netip.Prefix {
 	return append(all, l.Extra...)
 }
 
-// leaving is how long an address may still be held by a namespace that has just died:
-// the kernel takes its links down in the background (31 ms were measured).
-const leaving = 500 * time.Millisecond
+// leaving is how long the links of a namespace that has died may still be there: the
+// kernel takes them down in the background, one namespace after the other (5 ms for one
+// were measured, seconds for a hundred at once).
+//
+// A namespace whose last process has just ended is not dead yet: sockets of that process
+// hold it until an RCU grace period is over (20 ms were measured, more with many CPUs).
+const (
+	leaving = 10 * time.Second
+	ending  = 300 * time.Millisecond
+)
+
+// await repeats a request that failed because a name is taken, for as long as the link
+// that has it is one of a namespace that has died.
+func (h *Host) await(name string, try func() error) error {
+	err := try()
+	for start := time.Now(); errors.Is(err, unix.EEXIST) && h.leaves(start, name); err = try() {
+		pause(5 * time.Millisecond)
+	}
+	return err
+}
+
+// leaves tells whether it is worth while to wait on for links to go, that somebody has
+// waited for since start.
+func (h *Host) leaves(start time.Time, names ...string) bool {
+	waited := time.Since(start)
+	return waited < ending || waited < leaving && !slices.ContainsFunc(names, func(n string) bool { return !h.dying(n) })
+}
+
+// dying tells whether a link, by any of its names, leads to a network namespace that no
+// process and no file holds any more, or is gone itself.
+func (h *Host) dying(name string) bool {
+	attr := text(unix.IFLA_IFNAME, name)
+	if len(name) >= unix.IFNAMSIZ {
+		attr = text(unix.IFLA_ALT_IFNAME, name)
+	}
+	const unknown = -1 // NETNSA_NSID_NOT_ASSIGNED: the kernel gives a dead one no number
+	abroad, id := false, int32(unknown)
+	err := h.conn.get(request(unix.RTM_GETLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), attr, skipStats()), func(body []byte) {
+		if v := attrs(body[unix.SizeofIfInfomsg:]).get(unix.IFLA_LINK_NETNSID); len(v) == 4 {
+			abroad, id = true, int32(binary.NativeEndian.Uint32(v))
+		}
+	})
+	if err != nil {
+		return errors.Is(err, unix.ENODEV)
+	}
+	if !abroad || id == unknown {
+		return abroad
+	}
+	// The number may outlive the namespace a little; nothing can be asked there then.
+	lo := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	lo.Index = 1
+	err = h.conn.get(request(unix.RTM_GETLINK, 0, lo, number(unix.IFLA_TARGET_NETNSID, int(id)), skipStats()), func([]byte) {})
+	return errors.Is(err, unix.EINVAL)
+}
 
 // Wire makes a link between b and the network namespace that the calling thread is in
 // now. It is one message: the link has its names, its bridge and its hardware addresses
@@ -86,10 +138,7 @@ func (h *Host) Wire(b *Bridge, r Request) (Lease, error) {
 			return Lease{}, err
 		}
 		l := b.lease(r, r.Addr, p)
-		err = h.link1(b, r, l)
-		for end := time.Now().Add(leaving); errors.Is(err, unix.EEXIST) && time.Now().Before(end); err = h.link1(b, r, l) {
-			pause(5 * time.Millisecond)
-		}
+		err = h.await(l.Host, func() error { return h.link1(b, r, l) })
 		if errors.Is(err, unix.EEXIST) {
 			err = fmt.Errorf("%s is %w: %s has it", r.Addr, ErrTaken, h.who(r.Addr))
 		}
@@ -232,7 +281,8 @@ func (h *Host) names(r Request, l Lease) error {
 		extra = append(slices.Clone(extra), l.Addr6)
 	}
 	for _, e := range extra {
-		switch err := h.conn.do(alsoCalled(l.Host, leaseName(e.Addr()))); {
+		name := leaseName(e.Addr())
+		switch err := h.await(name, func() error { return h.conn.do(alsoCalled(l.Host, name)) }); {
 		case errors.Is(err, unix.EEXIST):
 			return fmt.Errorf("%s is %w: %s has it", e.Addr(), ErrTaken, h.who(e.Addr()))
 		case err != nil:
@@ -242,12 +292,7 @@ func (h *Host) names(r Request, l Lease) error {
 	if r.Name == "" {
 		return nil
 	}
-	err := h.conn.do(alsoCalled(l.Host, nameOf(r.Name)))
-	// The name of one that has just died is free in a moment.
-	for end := time.Now().Add(leaving); errors.Is(err, unix.EEXIST) && time.Now().Before(end); {
-		pause(5 * time.Millisecond)
-		err = h.conn.do(alsoCalled(l.Host, nameOf(r.Name)))
-	}
+	err := h.await(nameOf(r.Name), func() error { return h.conn.do(alsoCalled(l.Host, nameOf(r.Name))) })
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return fmt.Errorf("the name %s is %w", r.Name, ErrTaken)
@@ -285,7 +330,7 @@ func portOptions(r Request, l Lease) *nl.NetlinkRequest {
 		mode     = 4 // hairpin
 		learning = 8
 		isolated = 33
-		locked   = 36 // Linux 5.18
+		locked   = 39 // Linux 5.18
 	)
 	data := nest(unix.IFLA_INFO_SLAVE_DATA)
 	flag := func(is bool, kind int, v byte) {

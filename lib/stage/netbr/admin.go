@@ -43,21 +43,20 @@ type action struct {
 	option string
 	with   []string
 	do     func(*bridge.Host, *pflag.FlagSet, []string) error
-	root   bool // it changes something
 }
 
 func (s *stage) actions() []action {
 	link := []string{"bridge", "addr", "gw", "mac", "mtu", "name", "ifname", "isolated", "lock-mac", "rate", "publish"}
 	return []action{
-		{"up", []string{"nat", "no-nat", "internal", "isolate", "no-isolate", "mtu", "fix-forward"}, s.bringUp, true},
-		{"down", []string{"force"}, s.takeDown, true},
-		{"attach", append(link, "nat", "no-nat", "internal", "isolate", "no-isolate", "fix-forward"), s.attachTo, true},
-		{"detach", nil, s.detachFrom, true},
-		{"of", []string{"publish"}, s.publishFor, true},
-		{"unpublish", nil, s.withdraw, true},
-		{"list", []string{"json", "hosts"}, s.printList, false},
-		{"check", nil, s.checkAll, true},
-		{"gc", nil, s.collect, true},
+		{"up", []string{"nat", "no-nat", "internal", "isolate", "no-isolate", "mtu", "fix-forward"}, s.bringUp},
+		{"down", []string{"force"}, s.takeDown},
+		{"attach", append(link, "nat", "no-nat", "internal", "isolate", "no-isolate", "fix-forward"), s.attachTo},
+		{"detach", nil, s.detachFrom},
+		{"of", []string{"publish"}, s.publishFor},
+		{"unpublish", nil, s.withdraw},
+		{"list", []string{"json", "hosts"}, s.printList},
+		{"check", nil, s.checkAll},
+		{"gc", nil, s.collect},
 	}
 }
 
@@ -106,11 +105,6 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 			return err
 		}
 		defer host.Close()
-		if a.root {
-			if err := permitted(host); err != nil {
-				return err
-			}
-		}
 		return a.do(host, fs, words)
 	}
 }
@@ -136,6 +130,9 @@ func (s *stage) bringUp(host *bridge.Host, fs *pflag.FlagSet, words []string) er
 		if spec.Addrs, err = subnets(words); err != nil {
 			return fmt.Errorf("--up %s: %w", s.bridge, err)
 		}
+	}
+	if err := permitted(host); err != nil {
+		return err
 	}
 	_, err = host.Up(spec)
 	return s.hinted(err)
@@ -176,6 +173,9 @@ func (s *stage) takeDown(host *bridge.Host, _ *pflag.FlagSet, words []string) er
 	if err := noWords("down "+s.bridge, words); err != nil {
 		return err
 	}
+	if err := permitted(host); err != nil {
+		return err
+	}
 	return s.hinted(host.Down(s.bridge, s.admin.force))
 }
 
@@ -189,6 +189,9 @@ func (s *stage) publishFor(host *bridge.Host, _ *pflag.FlagSet, words []string) 
 	}
 	all, err := mappings(s.publish)
 	if err != nil {
+		return err
+	}
+	if err := permitted(host); err != nil {
 		return err
 	}
 	end, err := s.end(host, s.admin.of)
@@ -233,7 +236,10 @@ func (s *stage) end(host *bridge.Host, what string) (bridge.End, error) {
 	return e, err
 }
 
-func (s *stage) withdraw(*bridge.Host, *pflag.FlagSet, []string) error {
+func (s *stage) withdraw(host *bridge.Host, _ *pflag.FlagSet, words []string) error {
+	if err := noWords("unpublish", words); err != nil {
+		return err
+	}
 	var ports []bridge.Port
 	for _, w := range s.admin.unpublish {
 		p, err := bridge.ParsePort(w)
@@ -241,6 +247,9 @@ func (s *stage) withdraw(*bridge.Host, *pflag.FlagSet, []string) error {
 			return fmt.Errorf("--unpublish: %w", err)
 		}
 		ports = append(ports, p)
+	}
+	if err := permitted(host); err != nil {
+		return err
 	}
 	firewall, err := bridge.OpenFirewall()
 	if err != nil {
@@ -265,6 +274,9 @@ func (s *stage) withdraw(*bridge.Host, *pflag.FlagSet, []string) error {
 func (s *stage) checkAll(host *bridge.Host, _ *pflag.FlagSet, words []string) error {
 	if len(words) > 1 {
 		return fmt.Errorf("--check: one bridge, or all, not %s", strings.Join(words, " "))
+	}
+	if err := permitted(host); err != nil {
+		return err
 	}
 	if len(words) == 0 {
 		list, err := host.List()
@@ -299,6 +311,9 @@ func (s *stage) checkAll(host *bridge.Host, _ *pflag.FlagSet, words []string) er
 
 func (s *stage) collect(host *bridge.Host, _ *pflag.FlagSet, words []string) error {
 	if err := noWords("gc", words); err != nil {
+		return err
+	}
+	if err := permitted(host); err != nil {
 		return err
 	}
 	firewall, err := bridge.OpenFirewall()

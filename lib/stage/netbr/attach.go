@@ -52,6 +52,9 @@ func (s *stage) attachTo(host *bridge.Host, fs *pflag.FlagSet, words []string) e
 	if err := s.checkWords(fs); err != nil {
 		return err
 	}
+	if err := permitted(host); err != nil {
+		return err
+	}
 	if err := s.checkBridge(host); err != nil {
 		return err
 	}
@@ -73,10 +76,16 @@ func (s *stage) attachTo(host *bridge.Host, fs *pflag.FlagSet, words []string) e
 	defer s.host.Close()
 	err = enterNS(s.admin.attach, fd)
 	if err == nil {
+		err = s.nameFree()
+	}
+	if err == nil {
 		err = s.wire()
 	}
 	if err == nil {
 		err = s.configure()
+		if errors.Is(err, unix.EEXIST) {
+			err = diag.WithHint(err, "the namespace has a default route already: --gw none")
+		}
 	}
 	if err == nil && len(s.publish) > 0 {
 		err = s.publishPorts()
@@ -88,6 +97,19 @@ func (s *stage) attachTo(host *bridge.Host, fs *pflag.FlagSet, words []string) e
 		return s.undo(err)
 	}
 	return print(s.lease.Addr.String() + "\n")
+}
+
+// nameFree finds out whether the namespace that the thread is in has a link of that name.
+func (s *stage) nameFree() error {
+	inside, err := bridge.Open()
+	if err != nil {
+		return err
+	}
+	defer inside.Close()
+	if has, err := inside.HasLink(s.link.ifname); err != nil || !has {
+		return err
+	}
+	return diag.WithHint(fmt.Errorf("%s has a %s already", s.admin.attach, s.link.ifname), "give the new one another name: --ifname NAME")
 }
 
 // inOwnNS tells whether a namespace is this thread's own.
@@ -105,6 +127,9 @@ func inOwnNS(fd int) (bool, error) {
 func (s *stage) detachFrom(host *bridge.Host, _ *pflag.FlagSet, words []string) error {
 	what := s.admin.detach
 	if err := noWords("detach "+what, words); err != nil {
+		return err
+	}
+	if err := permitted(host); err != nil {
 		return err
 	}
 	firewall, err := bridge.OpenFirewall()
