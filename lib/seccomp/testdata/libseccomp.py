@@ -1,8 +1,9 @@
 """Compiles a profile with libseccomp, as Docker or Podman and then runc do.
 
 Standard input is an object: the profile, and the machine (arch, kernel, caps). Standard
-output is one: the filter in hexadecimal, the names that libseccomp does not know, and for
-each architecture that the profile names the highest number of its rules.
+output is one: the filter in hexadecimal, the names that libseccomp does not know, for each
+architecture that the profile names the highest number of its rules, and the profile as
+runc is given it.
 """
 
 import ctypes
@@ -100,4 +101,9 @@ for rule in rules:
 with tempfile.TemporaryFile() as out:
     f.export_bpf(out)
     out.seek(0)
-    json.dump({"filter": out.read().hex(), "unknown": unknown, "last": last}, sys.stdout)
+    code = out.read().hex()
+oci = {
+    "defaultAction": profile["defaultAction"], "defaultErrnoRet": profile.get("defaultErrnoRet"), "architectures": named,
+    "syscalls": [{k: r[k] for k in ("names", "action", "errnoRet", "args") if r.get(k) is not None} for r in rules],
+}
+json.dump({"filter": code, "unknown": unknown, "last": last, "oci": oci}, sys.stdout)
