@@ -76,6 +76,25 @@ func (db Database) GroupID(name string) (uint32, error) {
 	return 0, fmt.Errorf("look up %s in %s: %w", what, db.Group, errUnknown)
 }
 
+// UID returns the number of a user that is written as a name or as a number.
+func (db Database) UID(text string) (uint32, error) {
+	id, is, err := number(text)
+	if is || err != nil {
+		return id, err
+	}
+	a, err := db.Account(text)
+	return a.UID, err
+}
+
+// GID returns the number of a group that is written as a name or as a number.
+func (db Database) GID(text string) (uint32, error) {
+	id, is, err := number(text)
+	if is || err != nil {
+		return id, err
+	}
+	return db.GroupID(text)
+}
+
 // GroupName returns the name of the group with a number.
 func (db Database) GroupName(gid uint32) (string, error) {
 	what := fmt.Sprintf("group %d", gid)

@@ -25,22 +25,30 @@ type IDs struct {
 // another user. The effective set is lost there in any case. A parent-death signal is
 // kept (prctl(2): a change of ids clears it).
 func (ids *IDs) Enter(b *entry.Builder, now *State, keep bool) {
+	KeepDeathSignal(b, func() {
+		if keep {
+			SetKeepCaps(b, 1)
+		}
+		// Groups first, the user last: each change may take the right to the one before.
+		if !SameGroups(ids.Groups, now.Groups) {
+			SetGroups(b, ids.Groups)
+		}
+		gid, uid := uintptr(ids.GID), uintptr(ids.UID)
+		b.Do(fmt.Sprintf("setresgid to %d", gid), unix.SYS_SETRESGID, gid, gid, gid)
+		b.Do(fmt.Sprintf("setresuid to %d", uid), unix.SYS_SETRESUID, uid, uid, uid)
+		if keep {
+			SetKeepCaps(b, 0)
+		}
+	})
+}
+
+// KeepDeathSignal has the parent-death signal survive the change of ids that change
+// writes (prctl(2): it is cleared by one).
+func KeepDeathSignal(b *entry.Builder, change func()) {
 	signal := &entry.Buffer{Size: 8}
 	b.Do("read the parent-death signal", unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, signal, 0, 0, 0)
 	parent := b.Get("getppid", unix.SYS_GETPPID)
-	if keep {
-		SetKeepCaps(b, 1)
-	}
-	// Groups first, the user last: each change may take the right to the one before.
-	if !SameGroups(ids.Groups, now.Groups) {
-		SetGroups(b, ids.Groups)
-	}
-	gid, uid := uintptr(ids.GID), uintptr(ids.UID)
-	b.Do(fmt.Sprintf("setresgid to %d", gid), unix.SYS_SETRESGID, gid, gid, gid)
-	b.Do(fmt.Sprintf("setresuid to %d", uid), unix.SYS_SETRESUID, uid, uid, uid)
-	if keep {
-		SetKeepCaps(b, 0)
-	}
+	change()
 	b.Do("restore the parent-death signal", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, entry.Load{Field: entry.Field{Buffer: signal}}, 0, 0, 0)
 	after := b.Get("getppid", unix.SYS_GETPPID)
 	b.IfDiffer("getppid", after, parent, func() {

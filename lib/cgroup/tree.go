@@ -160,7 +160,32 @@ func (t *Tree) ownGroup() (path string, ok bool, err error) {
 			return "", false, err
 		}
 	}
-	for line := range strings.SplitSeq(t.own, "\n") {
+	path, ok = t.groupIn(t.own)
+	return path, ok, nil
+}
+
+// GroupsOf returns the directories of the groups that a process is in, one for each
+// hierarchy in which it is seen from here.
+func GroupsOf(pid int) (dirs []string, err error) {
+	trees, err := Trees()
+	if err != nil {
+		return nil, err
+	}
+	text, err := probe.ReadProc(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range trees {
+		if path, ok := t.groupIn(text); ok {
+			dirs = append(dirs, strings.TrimSuffix(t.Dir+"/"+path, "/"))
+		}
+	}
+	return dirs, nil
+}
+
+// groupIn finds a process's group in its cgroup file, as a path below t.Dir.
+func (t *Tree) groupIn(text string) (path string, ok bool) {
+	for line := range strings.SplitSeq(text, "\n") {
 		// cgroups(7): hierarchy-ID:controller-list:cgroup-path
 		f := strings.SplitN(line, ":", 3)
 		if len(f) != 3 {
@@ -172,9 +197,9 @@ func (t *Tree) ownGroup() (path string, ok bool, err error) {
 		below, ok := strings.CutPrefix(f[2]+"/", strings.TrimSuffix(t.root, "/")+"/")
 		path = strings.Trim(below, "/")
 		// "/.." is what lies above the root of this cgroup namespace.
-		return path, ok && path != ".." && !strings.HasPrefix(path, "../"), nil
+		return path, ok && path != ".." && !strings.HasPrefix(path, "../")
 	}
-	return "", false, nil
+	return "", false
 }
 
 func controllersOf(list string) []string {

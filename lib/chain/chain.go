@@ -219,6 +219,11 @@ func (c *Chain) Made(f Fact, link *Link) bool {
 	return ok && place != before
 }
 
+// Provides tells whether link itself provides f.
+func (c *Chain) Provides(f Fact, link *Link) bool {
+	return slices.Contains(c.facts, fact{f, c.place(link)})
+}
+
 // Past tells whether the stage before link that provides f has taken its steps, in an
 // earlier life of the process.
 func (c *Chain) Past(f Fact, link *Link) bool {

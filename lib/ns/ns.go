@@ -9,7 +9,6 @@
 package ns
 
 import (
-	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -57,15 +56,6 @@ func Names(flags uintptr) string {
 // process of one thread; CLONE_NEWPID and CLONE_NEWTIME act on children.
 func Unshare(b *entry.Builder, flags uintptr) {
 	b.Do("unshare("+Names(flags)+")", unix.SYS_UNSHARE, flags)
-}
-
-// MapRoot maps root in the user namespace just made to the ids that the process had
-// outside it: the one mapping that needs no privilege (user_namespaces(7)). The kernel
-// wants setgroups(2) given up before an unprivileged process writes its gid map.
-func MapRoot(b *entry.Builder, uid, gid int) {
-	b.WriteFile("/proc/self/setgroups", "deny")
-	b.WriteFile("/proc/self/uid_map", fmt.Sprintf("0 %d 1", uid))
-	b.WriteFile("/proc/self/gid_map", fmt.Sprintf("0 %d 1", gid))
 }
 
 // Propagation is how mount events pass between this mount namespace and its peers.
@@ -119,4 +109,20 @@ func LoopbackUp(b *entry.Builder) {
 // MountProc mounts a new proc, which shows the pid namespace of the process, on dir.
 func MountProc(b *entry.Builder, dir string) {
 	b.Do("mount proc on "+dir, unix.SYS_MOUNT, "proc", dir, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
+}
+
+// OwnMount has what is mounted on dir, if anything is, not appear elsewhere.
+func OwnMount(b *entry.Builder, dir string) {
+	b.Try("make "+dir+" private", unix.EINVAL, unix.SYS_MOUNT, "none", dir, 0, unix.MS_PRIVATE|unix.MS_REC, 0)
+}
+
+// MountBinfmt mounts the interpreters of the process's user namespace on dir. There are
+// such since Linux 6.7; before, it takes the first user namespace.
+func MountBinfmt(b *entry.Builder, dir string) {
+	b.Do("mount binfmt_misc on "+dir, unix.SYS_MOUNT, "binfmt_misc", dir, "binfmt_misc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
+}
+
+// LoadInterpreter registers an interpreter at the binfmt_misc mounted on dir.
+func LoadInterpreter(b *entry.Builder, dir, definition string) {
+	b.WriteFile(dir+"/register", definition)
 }

@@ -1,25 +1,58 @@
 package nsrun
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"staves/lib/chain"
+	"staves/lib/diag"
+	"staves/lib/entry"
 	"staves/lib/ns"
 )
 
-// kinds are the namespaces to make.
+// kinds are the namespaces to make, and the files to keep them by.
 type kinds struct {
-	on [8]bool // one for each of ns.Kinds
+	on   [8]bool   // one for each of ns.Kinds
+	file [8]string // "" for none
 }
 
 func (k *kinds) options(fs *pflag.FlagSet) {
 	for i, kind := range ns.Kinds {
-		fs.BoolVarP(&k.on[i], kind.Long, kind.Short, false, kind.Usage)
+		fs.BoolFuncP(kind.Long, kind.Short, kind.Usage, func(value string) error {
+			if value == "true" { // what stands for no value; the file of that name is ./true
+				value = ""
+			} else if value == "" {
+				return errors.New("the file's name is empty")
+			}
+			k.on[i], k.file[i] = true, value
+			return nil
+		})
 	}
 }
 
-func (k *kinds) check(*plan) error { return nil }
+func (k *kinds) check(p *plan) error {
+	for _, keep := range k.kept() {
+		var st unix.Stat_t
+		err := unix.Lstat(keep.File, &st)
+		switch {
+		case err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFSOCK:
+			return fmt.Errorf("--%s=%s: it is no regular file", keep.Kind.Long, keep.File)
+		case err != nil && !errors.Is(err, unix.ENOENT):
+			return fmt.Errorf("--%s=%s: %w", keep.Kind.Long, keep.File, err)
+		}
+		if keep.Kind.Flag != unix.CLONE_NEWNS {
+			continue
+		}
+		if mount, shared := ns.Propagates(keep.File); shared {
+			return diag.WithHint(fmt.Errorf("--mount=%s: %s is a shared mount (findmnt -o TARGET,PROPAGATION %[2]s), which would show the namespace within itself: %w", keep.File, mount, unix.EINVAL),
+				"keep it in a directory that is a private mount: mount --bind DIR DIR; mount --make-private DIR")
+		}
+	}
+	return nil
+}
 
 // flags are the namespaces that were asked for; without any option those of a container.
 func (k *kinds) flags(p *plan) uintptr {
@@ -36,4 +69,26 @@ func (k *kinds) flags(p *plan) uintptr {
 		}
 	}
 	return f
+}
+
+// kept are the namespaces that are to outlive the payload.
+func (k *kinds) kept() (keeps []ns.Keep) {
+	for i := range ns.Kinds {
+		if k.file[i] != "" {
+			keeps = append(keeps, ns.Keep{Kind: &ns.Kinds[i], File: k.file[i]})
+		}
+	}
+	return keeps
+}
+
+// keep mounts their files, when everything else is done inside: who sees a file may count
+// on what it stands for.
+func (k *kinds) keep(p *plan) {
+	keeps := k.kept()
+	if keeps == nil {
+		return
+	}
+	p.raw("mount(MS_BIND) of /proc/self/ns/*", "a mount keeps a namespace, whatever becomes of its processes", "namespaces(7)", func(b *entry.Builder) {
+		b.Outside(p.helper, "keep namespaces", func() { ns.KeepAll(b, p.helper.Target, keeps) })
+	})
 }

@@ -31,10 +31,14 @@ and ends as NEXT ends. In a pid namespace process 1 is an init, unless NEXT is o
 type stage struct {
 	kinds     kinds
 	maps      maps
+	join      join
 	supervise supervise
 	terminal  terminal
 	reports   reports
 	inside    inside
+	become    become
+	// exact: nothing is done that was not asked for. So it is under other programs' names.
+	exact bool
 }
 
 // A part is one of the things that the stage does.
@@ -46,7 +50,7 @@ type part interface {
 }
 
 func (s *stage) parts() []part {
-	return []part{&s.kinds, &s.maps, &s.supervise, &s.terminal, &s.reports, &s.inside}
+	return []part{&s.kinds, &s.maps, &s.join, &s.supervise, &s.terminal, &s.reports, &s.inside, &s.become}
 }
 
 // A plan is what a stage's options come to, in its place in a chain.
@@ -60,14 +64,20 @@ type plan struct {
 
 	steps    []chain.Step
 	nextLife bool // they must be taken before the Go runtime starts
+
+	helper   *entry.Helper // stays outside, where one is needed
+	messages struct{ read, write entry.Reg }
 }
 
 func (s *stage) plan(c *chain.Chain, link *chain.Link) *plan {
-	p := &plan{stage: s, chain: c, link: link, bare: link.Bare()}
+	p := &plan{stage: s, chain: c, link: link, bare: !s.exact && link.Bare()}
 	p.flags = s.kinds.flags(p) | s.maps.flags(p) | s.inside.flags()
-	p.nextLife = s.supervise.forks(p) || p.makes(unix.CLONE_NEWUSER)
+	p.nextLife = s.supervise.forks(p) || p.makes(unix.CLONE_NEWUSER) || s.join.any() || s.helped()
 	return p
 }
+
+// helped tells whether there is something to do for a process that stays outside.
+func (s *stage) helped() bool { return s.maps.outside() || s.kinds.kept() != nil }
 
 // makes tells whether a namespace of a kind is made.
 func (p *plan) makes(flag uintptr) bool { return p.flags&flag != 0 }
@@ -99,28 +109,59 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 			return err
 		}
 	}
+	if err := s.join.look(p); err != nil {
+		return err
+	}
+	s.join.tell(c, link)
+	s.join.close()
 	for flag, fact := range map[uintptr]chain.Fact{
 		unix.CLONE_NEWUSER: chain.UserNS, unix.CLONE_NEWPID: chain.PidNS, unix.CLONE_NEWNET: chain.NetNS,
 		unix.CLONE_NEWCGROUP: chain.CgroupNS,
 	} {
-		if p.makes(flag) {
+		if p.makes(flag) || p.joins(flag) {
 			c.Provide(fact, link)
 		}
-	}
-	if s.maps.root(p) {
-		c.Provide(chain.MappedRoot, link)
 	}
 	if p.makes(unix.CLONE_NEWNS) && s.inside.apart() {
 		c.Provide(chain.MountNS, link)
 		c.State.Mnt = true
 	}
+	return p.tellIDs()
+}
+
+// tellIDs tells the chain who the process is afterwards.
+func (p *plan) tellIDs() error {
+	user := p.makes(unix.CLONE_NEWUSER)
+	euid, egid := p.chain.Euid(p.link), p.chain.Egid(p.link)
+	if user {
+		id, err := p.maps.read(p)
+		if err != nil {
+			return err
+		}
+		euid, egid = int(id.users.inside), int(id.groups.inside)
+	}
+	uid, gid := p.become.ids(p)
+	if uid != nil {
+		euid = int(*uid)
+	}
+	if gid != nil {
+		egid = int(*gid)
+	}
+	if (user || p.joins(unix.CLONE_NEWUSER)) && euid == 0 {
+		p.chain.Provide(chain.MappedRoot, p.link)
+	}
+	p.chain.SetIDs(p.link, euid, egid)
 	return nil
 }
 
-// Steps: the fork or the unshare, the maps without which no id inside means anything,
-// then what is done inside.
+// Steps: to where another process is; the fork or the unshare; the maps, without which no
+// id inside means anything; what is done inside; and last, as it takes away the right to
+// all of that, who the payload runs as.
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	p := s.plan(c, link)
+	s.join.enter(p)
+	s.park(p)
+	s.maps.own(p)
 	// The cgroup namespace takes the group that the process is in as its root, so it
 	// comes after the fork, where cgset's step puts the child into its group; and
 	// clone(2) has no bit for the time namespace.
@@ -140,8 +181,39 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 			ns.Unshare(b, late)
 		})
 	}
+	s.inside.shift(p)
 	s.supervise.leaveInit(p)
 	s.inside.settle(p)
+	s.kinds.keep(p)
+	s.dismiss(p)
+	s.become.take(p)
 	s.reports.block(p)
 	return p.steps
+}
+
+// park leaves a helper here, if one is needed.
+func (s *stage) park(p *plan) {
+	if !s.helped() {
+		return
+	}
+	p.raw("clone(0)", "a helper with today's privileges and mounts stays outside, for maps and files of namespaces", "clone(2)", func(b *entry.Builder) {
+		if s.maps.outside() {
+			p.messages.read, p.messages.write = b.Messages("pipe")
+		}
+		p.helper = b.Park("clone(0)")
+	})
+}
+
+// dismiss lets the helper end.
+func (s *stage) dismiss(p *plan) {
+	if !s.helped() {
+		return
+	}
+	p.raw("wait4(helper)", "nothing but the payload is left behind", "wait4(2)", func(b *entry.Builder) {
+		b.Dismiss(p.helper)
+		if s.maps.outside() {
+			b.Close(p.messages.read)
+			b.Close(p.messages.write)
+		}
+	})
 }

@@ -77,12 +77,12 @@ func (v *supervise) deathSignal(p *plan) (unix.Signal, error) {
 // forks tells whether a waiter stays outside.
 func (v *supervise) forks(p *plan) bool {
 	sig, _ := v.deathSignal(p) // check has seen the error
-	return v.forked || v.detach || sig != 0 || p.makes(unix.CLONE_NEWPID) || p.terminal.session(p) || p.reports.any()
+	return v.forked || v.detach || sig != 0 || !p.exact && (p.makes(unix.CLONE_NEWPID) || p.joins(unix.CLONE_NEWPID)) || p.terminal.session(p) || p.reports.any()
 }
 
 // inits tells whether an init stays inside.
 func (v *supervise) inits(p *plan) bool {
-	return p.makes(unix.CLONE_NEWPID) && !v.noInit && (v.init || !isInit(p.chain.Payload))
+	return !p.exact && p.makes(unix.CLONE_NEWPID) && !v.noInit && (v.init || !isInit(p.chain.Payload))
 }
 
 // fork leaves the waiter behind; the child starts in new namespaces.
