@@ -44,6 +44,7 @@ type record struct {
 	secure  bool    // AT_SECURE: see Secure
 	resumed bool    // a program of this process was found in the environment and run
 	forked  bool    // a Fork came to pass: a waiter stands behind this process
+	astray  bool    // its children would belong to another pid namespace: see comeBack
 	strings uintptr // of the environment, that hold the program
 	failed  uint64
 	errno   uint64

@@ -95,6 +95,9 @@ func premain() {
 		takeLink(uintptr((*header)(unsafe.Pointer(&program)).link))
 		nameProcess()
 		rec.failed, rec.errno = run(unsafe.Pointer(&program))
+		if rec.errno != 0 && rec.astray {
+			comeBack(unsafe.Pointer(&program), rec.failed)
+		}
 	}
 	needRoom()
 	tuneRuntime()
@@ -246,6 +249,7 @@ func runFrom(base unsafe.Pointer, i, end uint64) (failed, errno uint64) {
 				r = failure(uintptr(unix.EPERM))
 			}
 			if !isErr(r) {
+				rec.astray = rec.astray || isAstray(base, op)
 				i += uint64(op.onOK)
 			} else if op.allow == uint16(-r) || op.allow == uint16(AnyError) {
 				if op.keep != 0 {

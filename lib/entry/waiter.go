@@ -47,6 +47,7 @@ func fork(base unsafe.Pointer, op *operation) uintptr {
 		rec.link = uintptr(ends >> 32)
 	}
 	rec.forked = rec.forked || pid == 0
+	rec.astray = rec.astray && pid != 0 // a child is where it was to be
 	if r := tieToWaiter(); isErr(r) {
 		return r
 	}

@@ -3,6 +3,7 @@ package ns
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -23,7 +24,14 @@ type Open struct {
 //
 // With a user namespace among them, the others may belong to it, or to the one the process
 // is in now: each is tried before the user namespace, and if that fails after it.
+//
+// The pid namespace is the last, as nothing but a fork can follow.
 func Join(b *entry.Builder, open []Open) {
+	open = slices.Clone(open)
+	slices.SortStableFunc(open, func(x, y Open) int {
+		last := func(o Open) int { return int(o.Kind.Flag & unix.CLONE_NEWPID) }
+		return last(x) - last(y)
+	})
 	left := map[*Kind]entry.Reg{}
 	var user *Open
 	for i, o := range open {

@@ -211,7 +211,7 @@ func (j *join) open(p *plan) error {
 // add takes a namespace into the list, in the place of another one of its kind.
 func (j *join) add(kind *ns.Kind, fd int) error {
 	var st, own unix.Stat_t
-	if kind.Flag == unix.CLONE_NEWUSER && unix.Fstat(fd, &st) == nil && unix.Stat("/proc/self/ns/user", &own) == nil && st.Ino == own.Ino && st.Dev == own.Dev && !j.userParent {
+	if kind.Flag == unix.CLONE_NEWUSER && unix.Fstat(fd, &st) == nil && unix.Stat("/proc/self/ns/user", &own) == nil && st.Ino == own.Ino && st.Dev == own.Dev {
 		_ = unix.Close(fd)
 		return fmt.Errorf("setns(CLONE_NEWUSER): this process is in that user namespace already: %w", unix.EINVAL)
 	}
