@@ -42,7 +42,7 @@ func Check(t testing.TB) {
 }
 
 // patience is how long something may take to go away.
-var patience = 2 * time.Second
+var patience = 2 * time.Second * Slow
 
 // Left returns what is there now and was not before, after waiting for it to go away.
 func Left(before Snapshot) []string {

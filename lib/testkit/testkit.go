@@ -11,14 +11,27 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Tools are the names of the seven commands.
 var Tools = []string{"cgset", "netbr", "nsrun", "overlay", "mkdev", "pivot", "capdrop"}
+
+// Slow is how many times longer than elsewhere things may take on this machine: 1, or
+// what $STAVES_TEST_SLOW says.
+var Slow = slow(os.Getenv("STAVES_TEST_SLOW"))
+
+func slow(times string) time.Duration {
+	if n, err := strconv.Atoi(times); err == nil && n > 1 {
+		return time.Duration(n)
+	}
+	return 1
+}
 
 // UID and GID are an ordinary user's: no account needs to have them.
 const (
