@@ -19,7 +19,7 @@ export STAVES_CMD := $(value CMD)
 unexport CMD
 
 .DEFAULT_GOAL := build
-.PHONY: build help run test check bench box install uninstall clean
+.PHONY: build help run test vm check bench box install uninstall clean
 
 build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for another machine)
 	@mkdir -p bin
@@ -34,6 +34,9 @@ run: build ## open a shell in a container over this system's own files, copy on 
 
 test: build ## run every test; REQUIRE=all makes a skipped one a failure
 	@scripts/test
+
+vm: build ## run the tests in virtual machines: other kernels, each layout of cgroups
+	@scripts/test ./test/vm
 
 check: ## vet, staticcheck, gofumpt, shellcheck, shfmt, and the rules of the house
 	@scripts/check

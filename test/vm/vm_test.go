@@ -1,0 +1,215 @@
+// Package vm runs the tests of the commands in virtual machines: under Debian's kernels,
+// on each layout of cgroups. See scripts/vm for the machine, and test/cli for the tests.
+//
+// Everything runs on cgroup v2 alone, fused, as root and as an ordinary user; on the
+// other layouts what has to do with cgroups runs. What is compiled is compiled here: in
+// there it would take minutes.
+package vm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"staves/lib/testkit"
+)
+
+// A lane is one boot, and what runs in it.
+type lane struct {
+	name   string
+	layout string // of cgroups: scripts/vm -l
+	kernel string
+	users  []string // whom scripts run as
+	all    bool     // every script, not only those about cgroups
+}
+
+var lanes = []lane{
+	{"v2-root", "v2", "6.12", []string{"root"}, true},
+	{"v2-user", "v2", "6.12", []string{"user"}, true},
+	{"v1", "v1", "6.1", []string{"root", "user"}, false},
+	{"hybrid", "hybrid", "6.12", []string{"root", "user"}, false},
+}
+
+// elsewhere are the reasons to skip a test that a virtual machine has, and the machine
+// around it has not: the test runs there.
+var elsewhere = []string{
+	"needs a root file system on a disk",
+	"needs Linux 6.13",
+}
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	testkit.Cleanup()
+	os.Exit(status)
+}
+
+// TestLayouts needs what scripts/vm needs.
+func TestLayouts(t *testing.T) {
+	testkit.NeedRoot(t)
+	if runtime.GOARCH != "amd64" {
+		t.Skip("needs an amd64 machine")
+	}
+	testkit.NeedExec(t, "qemu-system-x86_64", "busybox", "unxz", "apt-get")
+	bin, err := testkit.Bin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Check(t)
+	cli := filepath.Join(t.TempDir(), "cli.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", cli, "staves/test/cli").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, l := range lanes {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			l.run(t, bin, cli)
+		})
+	}
+}
+
+func (l lane) run(t *testing.T, bin, cli string) {
+	scripts := l.scripts(t)
+	run := "^TestScripts$/^(" + strings.Join(l.users, "|") + ")$/^fused$/^(" + regexp.QuoteMeta(strings.Join(scripts, "|")) + ")$"
+	cmd := exec.Command(filepath.Join(testkit.Root(), "scripts/vm"), "-l", l.layout, "-k", l.kernel, "-m", "2048", "-t", "1200", "--",
+		"env", "BIN="+bin, "STAVES_TEST_MODES=fused", "STAVES_TEST_SLOW=10",
+		cli, "-test.v=test2json", "-test.timeout=20m", "-test.run="+strings.ReplaceAll(run, `\|`, "|"))
+	cmd.Dir = filepath.Join(testkit.Root(), "test/cli")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	// If this process ends it ends too; the kernel looks at the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	stdout, err := cmd.Output()
+	tests, parseErr := parse(bytes.NewReader(stdout))
+	if parseErr != nil {
+		t.Fatal(parseErr)
+	}
+	ended := map[string]bool{}
+	for _, test := range tests {
+		ended[test.name] = true
+		t.Run(strings.TrimPrefix(test.name, "TestScripts/"), test.again)
+	}
+	for _, user := range l.users {
+		for _, script := range scripts {
+			if name := "TestScripts/" + user + "/fused/" + script; !ended[name] {
+				t.Errorf("%s did not run", name)
+			}
+		}
+	}
+	if err != nil && !t.Failed() {
+		t.Error(err)
+	}
+	if t.Failed() {
+		t.Logf("at the end:\n%s\n%s", tail(stdout), tail(stderr.Bytes()))
+	}
+}
+
+// scripts names those that run in the lane: all, or those that a layout of cgroups makes
+// a difference to.
+func (l lane) scripts(t *testing.T) []string {
+	files, err := filepath.Glob(filepath.Join(testkit.Root(), "test/cli/testdata/*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := regexp.MustCompile(`(?i)cgset|cgroup|\b(cg(create|exec|delete|get|classify|xset|xget)|ls(cgroup|subsys))\b|box .*--(memory|cpus|pids)`)
+	var names []string
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.all || about.Match(b) {
+			names = append(names, strings.TrimSuffix(filepath.Base(f), ".txtar"))
+		}
+	}
+	if len(names) == 0 {
+		t.Fatal("no scripts")
+	}
+	return names
+}
+
+// A result is what a test in the virtual machine came to.
+type result struct {
+	name, action string // pass, fail, skip; "" if it did not end
+	said         []string
+}
+
+// again has the same outcome as the test had.
+func (r *result) again(t *testing.T) {
+	switch r.action {
+	case "pass":
+	case "skip":
+		why := "it does not say why"
+		for _, line := range r.said {
+			if _, text, ok := strings.Cut(line, ".go:"); ok {
+				_, why, _ = strings.Cut(strings.TrimSpace(text), ": ")
+			}
+		}
+		if slices.Contains(elsewhere, why) {
+			why = "elsewhere: " + why
+		}
+		t.Skip(why)
+	case "fail":
+		t.Error(strings.Join(r.said, ""))
+	default:
+		t.Error("it did not end\n" + strings.Join(r.said, ""))
+	}
+}
+
+// parse reads what a test binary writes with -test.v=test2json, and returns the tests
+// that have no tests within them.
+func parse(output io.Reader) ([]*result, error) {
+	cmd := exec.Command("go", "tool", "test2json")
+	cmd.Stdin = output
+	b, err := cmd.Output()
+	if err != nil {
+		return nil, err
+	}
+	var tests []*result
+	find := func(name string) *result {
+		for _, r := range tests {
+			if r.name == name {
+				return r
+			}
+		}
+		tests = append(tests, &result{name: name})
+		return tests[len(tests)-1]
+	}
+	for events := json.NewDecoder(bytes.NewReader(b)); ; {
+		var e struct{ Action, Test, Output string }
+		if err := events.Decode(&e); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		if e.Test == "" {
+			continue
+		}
+		r := find(e.Test)
+		switch e.Action {
+		case "output":
+			r.said = append(r.said, e.Output)
+		case "pass", "fail", "skip":
+			r.action = e.Action
+		}
+	}
+	return slices.DeleteFunc(tests, func(r *result) bool {
+		return slices.ContainsFunc(tests, func(s *result) bool { return strings.HasPrefix(s.name, r.name+"/") })
+	}), nil
+}
+
+// tail is the end of a text, where it says why.
+func tail(text []byte) []byte {
+	return text[max(0, len(text)-2000):]
+}
