@@ -84,6 +84,7 @@ var table = []row{
 	{"make /", unix.EROFS, mountPoint},
 	{"make / private", unix.EINVAL, pivotRefused},
 	{"pivot_root", unix.EINVAL, pivotRefused},
+	{"join a new session keyring", unix.EDQUOT, says("this user has as many keys as may be: sysctl kernel.keys.maxkeys (see /proc/key-users)")},
 	{"unmount the old root completely", unix.EBUSY, says("something is mounted on the new root itself: does the DST of a --bind lead to /?")},
 	{"take descriptor", unix.EISDIR, says(standardDirectory)},
 	{"take descriptor", unix.EACCES, says(standardDirectory)},

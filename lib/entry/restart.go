@@ -18,7 +18,11 @@ func restart(env []string) error {
 	if !rec.ran {
 		return restartCopy(env)
 	}
-	err := execve(selfExe, os.Args, env)
+	own, err := harmless()
+	if err != nil {
+		return err
+	}
+	err = execve(own, os.Args, env)
 	if errors.Is(err, unix.ENOENT) { // no /proc here
 		if fn := execfn(); fn != "" {
 			err = execve(fn, os.Args, env)
@@ -30,13 +34,46 @@ func restart(env []string) error {
 	return fmt.Errorf("execute %s: %w", selfExe, err)
 }
 
-// restartCopy executes a copy of this program, in memory, whose ELF header names
-// start as the entry point: what the linker flag -E would have done. The copy is
-// sealed, so nothing in a container can write to it.
+// harmless returns the path of this program's own file as it may be seen in a container:
+// what runs there can reach it, as /proc/PID/exe of a process that waits, or by being
+// /proc/self/exe itself (CVE-2019-5736), and is not to write to it.
+//
+// Root's is the file on a mount of its own, which is read-only and in no mount namespace,
+// so that nobody can change that. Anybody else can make no mount yet; a file that is the
+// caller's to write to is copied.
+func harmless() (string, error) {
+	if rec.resumed { // an earlier life has seen to it
+		return selfExe, nil
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, selfExe, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err == nil {
+		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	}
+	if err == nil {
+		return fmt.Sprintf("/proc/self/fd/%d", fd), nil
+	}
+	if unix.Faccessat(unix.AT_FDCWD, selfExe, unix.W_OK, unix.AT_EACCESS) != nil {
+		return selfExe, nil // there may be no /proc, either
+	}
+	return sealedCopy()
+}
+
+// restartCopy executes a copy of this program whose ELF header names start as the entry
+// point: what the linker flag -E would have done.
 func restartCopy(env []string) error {
+	own, err := sealedCopy()
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("execute the copy of this program: %w", execve(own, os.Args, env))
+}
+
+// sealedCopy returns the path of a copy of this program, in memory, that begins at start.
+// It is sealed, so that nobody can write to it; it goes with the process's next execve.
+func sealedCopy() (string, error) {
 	src, err := os.Open(selfExe)
 	if err != nil {
-		return errNoSelf
+		return "", errNoSelf
 	}
 	defer src.Close()
 	fd, err := unix.MemfdCreate("staves", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
@@ -44,19 +81,19 @@ func restartCopy(env []string) error {
 		fd, err = unix.MemfdCreate("staves", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	}
 	if err != nil {
-		return fmt.Errorf("copy this program to memory (it was linked without '-E staves/lib/entry.start'): %w", err)
+		return "", fmt.Errorf("copy this program to memory: %w", err)
 	}
 	dst := os.NewFile(uintptr(fd), "memfd")
 	if _, err := io.Copy(dst, src); err != nil {
-		return fmt.Errorf("copy this program to memory: %w", err)
+		return "", fmt.Errorf("copy this program to memory: %w", err)
 	}
 	pc := startPC()
 	const entryOffset = 24 // e_entry of a 64-bit ELF header, elf(5)
 	if _, err := unix.Pwrite(fd, unsafe.Slice((*byte)(unsafe.Pointer(&pc)), 8), entryOffset); err != nil {
-		return fmt.Errorf("copy this program to memory: %w", err)
+		return "", fmt.Errorf("copy this program to memory: %w", err)
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
-		return fmt.Errorf("seal the copy of this program: %w", err)
+		return "", fmt.Errorf("seal the copy of this program: %w", err)
 	}
-	return fmt.Errorf("execute the copy of this program: %w", execve(fmt.Sprintf("/proc/self/fd/%d", fd), os.Args, env))
+	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
 }

@@ -146,6 +146,16 @@ func CloseDoors(b *entry.Builder, keep []int) {
 	b.CloseRange("close_range", uint(from), 0xffffffff)
 }
 
+// LeaveKeyring gives the process a session keyring of its own, empty: the caller's holds
+// keys that programs of the caller's session may use (session-keyring(7)). Where there are
+// no keys, or they may not be used here, there is nothing to leave.
+func LeaveKeyring(b *entry.Builder) {
+	b.If("find the session keyring", entry.AnyError, func(r entry.Reg) {
+		b.Forget(r)
+		b.Do("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
+	}, nil, unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, -3, 0) // KEY_SPEC_SESSION_KEYRING
+}
+
 // Enter makes dir, a path in the new root, the working directory, and verifies that the
 // kernel finds it there: getcwd(2) says "(unreachable)" of a directory outside the root.
 func Enter(b *entry.Builder, dir string) {

@@ -68,6 +68,10 @@ func (l *leave) steps(p *plan) {
 		mount.CloseDoors(b, l.keepFD)
 		return nil
 	})
+	p.do("keyctl(KEYCTL_JOIN_SESSION_KEYRING)", "the caller's keys are not the program's", "session-keyring(7)", func(b *entry.Builder) error {
+		mount.LeaveKeyring(b)
+		return nil
+	})
 	p.do("chdir "+l.cwd, "the working directory must lie in the new root", "chdir(2)", func(b *entry.Builder) error {
 		mount.Enter(b, l.cwd)
 		return nil

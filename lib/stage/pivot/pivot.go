@@ -26,7 +26,7 @@ out), sysfs read-only on /sys; what in them tells about or changes the machine i
 masked or read-only. The root is nodev: devices come from mkdev. A bind is nosuid and
 nodev, ro means all that is mounted beneath it too, and paths in ROOT lead nowhere out
 of it. Afterwards no descriptor above 2 is open but those of --keep-fd, and the working
-directory is / or that of --cwd.
+directory is / or that of --cwd; the session keyring is a new one.
   pivot ./root                    a shell in ./root
   nsrun -mp -- overlay mkdev pivot --bind ~/src:/src:ro --tmpfs /tmp:size=64M -- sh`,
 }

@@ -44,15 +44,16 @@ func (t *top) steps(p *plan) {
 		p.list = append(p.list, chain.OwnMounts(own))
 	}
 	p.do("open the new root, a directory bound over /", "pivot_root wants a mount, not a directory", "pivot_root(2)", func(b *entry.Builder) (err error) {
-		p.root.FD, err = open(b, p.chain, p.link)
+		p.root.FD, err = p.open(b)
 		return err
 	})
 }
 
 // open opens the tree that becomes the root: what overlay left as it is, anything else as
-// a copy over "/".
-func open(b *entry.Builder, c *chain.Chain, link *chain.Link) (entry.Reg, error) {
+// a copy over "/"; over itself for a chroot, which has the old root around it.
+func (p *plan) open(b *entry.Builder) (entry.Reg, error) {
 	const what = "open the new root"
+	c, link := p.chain, p.link
 	if link.Operand == "" && c.State.Root != "" {
 		fd := b.Get(what, unix.SYS_OPENAT, unix.AT_FDCWD, c.State.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		mount.SetAttr(b, what, fd, mount.NoDev, false)
@@ -69,6 +70,10 @@ func open(b *entry.Builder, c *chain.Chain, link *chain.Link) (entry.Reg, error)
 		fd = view(b)
 	}
 	mount.SetAttr(b, what, fd, mount.NoDev, false)
-	mount.AttachOverRoot(b, "attach the new root", fd)
+	if p.leave.chroot && link.Operand != "" {
+		mount.AttachPath(b, "bind the new root on itself", fd, link.Operand)
+	} else {
+		mount.AttachOverRoot(b, "attach the new root", fd)
+	}
 	return fd, nil
 }
