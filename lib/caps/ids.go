@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"staves/lib/entry"
+	"staves/lib/probe"
 )
 
 // IDs are a user, a group, and the supplementary groups: what a process is, in the
@@ -59,6 +60,42 @@ func KeepDeathSignal(b *entry.Builder, change func()) {
 	})
 	b.Forget(parent)
 	b.Forget(after)
+}
+
+// Mapped finds an id of the state that has no number in this process's user namespace, and
+// so cannot be had (user_namespaces(7)). Where /proc does not tell, it finds none.
+func (s *State) Mapped() error {
+	for _, kind := range []struct {
+		file, call string
+		ids        []uint32
+	}{
+		{"/proc/self/gid_map", "setgroups", s.Groups},
+		{"/proc/self/gid_map", "setresgid", s.GID[:]},
+		{"/proc/self/uid_map", "setresuid", s.UID[:]},
+	} {
+		text, err := probe.ReadProc(kind.file)
+		if err != nil {
+			return nil
+		}
+		for _, id := range kind.ids {
+			if !inMap(text, id) {
+				return fmt.Errorf("%s to %d: %w", kind.call, id, unix.EINVAL)
+			}
+		}
+	}
+	return nil
+}
+
+// inMap tells whether a map, in lines of first id inside, first id outside and length, has
+// an id inside.
+func inMap(text string, id uint32) bool {
+	for line := range strings.Lines(text) {
+		var inside, outside, length uint64
+		if n, _ := fmt.Sscan(line, &inside, &outside, &length); n == 3 && uint64(id) >= inside && uint64(id)-inside < length {
+			return true
+		}
+	}
+	return false
 }
 
 // errGroupsStay is the reason why a list of groups that cannot be set will not do.

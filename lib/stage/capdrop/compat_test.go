@@ -391,9 +391,18 @@ func TestSetprivIsBetter(t *testing.T) {
 			t.Errorf("%s: %d: %s", words, code, out)
 		}
 	}
+	cmd := command(0, nil, compatDir+"/setpriv", "--ptracer", "any", "true")
+	out, _ := cmd.CombinedOutput()
+	want := "" // Yama allows it
+	if _, err := os.Stat("/proc/sys/kernel/yama"); err != nil {
+		want = "setpriv: allow a tracer: invalid argument\nsetpriv: hint: who may trace whom is for the security module Yama"
+	}
+	if !strings.HasPrefix(string(out), want) || want == "" && len(out) > 0 {
+		t.Errorf("%s, want %s", out, want)
+	}
 	grep := copyFile(t, "/bin/grep")
 	setFileCaps(t, grep, 1<<10, false)
-	cmd := command(0, nil, compatDir+"/setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--nnp")
+	cmd = command(0, nil, compatDir+"/setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--nnp")
 	if got := status(t, cmd, grep); !strings.Contains(got, " 0 0 0 ") {
 		t.Errorf("a file with capabilities under no_new_privs: %s", got)
 	}

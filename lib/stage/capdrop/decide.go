@@ -9,6 +9,7 @@ import (
 	"staves/lib/caps"
 	"staves/lib/chain"
 	"staves/lib/diag"
+	"staves/lib/probe"
 )
 
 // decide says what the thread's state is to become, and finds out whether the kernel
@@ -37,6 +38,11 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	want.Securebits = s.bits.of(now.Securebits)
 	if err := s.user.become(&want, ids); err != nil {
 		return nil, err
+	}
+	if s.user.changes(link) && !probe.InitialUserNamespace() {
+		if err := s.user.mapped(now, &want); err != nil {
+			return nil, err
+		}
 	}
 	s.decideSets(&want, asked&held)
 	if s.bits.mode != caps.Uncertain {

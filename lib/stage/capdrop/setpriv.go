@@ -30,6 +30,7 @@ type setpriv struct {
 	signal   *unix.Signal
 	ptracer  *uintptr
 	account  *caps.Account // whose environment it is to be
+	lock     lock
 	filter   filter
 }
 
@@ -56,6 +57,9 @@ var setprivOpts = []chain.Opt{
 	{Long: "ptracer", Arg: chain.NeedsArg},
 	{Long: "selinux-label", Arg: chain.NeedsArg},
 	{Long: "apparmor-profile", Arg: chain.NeedsArg},
+	{Long: "landlock-access", Arg: chain.NeedsArg},
+	{Long: "landlock-rule", Arg: chain.NeedsArg},
+	{Long: "landlock-support"},
 	{Long: "seccomp-filter", Arg: chain.NeedsArg},
 	{Long: "reset-env"},
 	{Long: "list-caps"},
@@ -85,6 +89,9 @@ Run a program with other privileges.
   --ptracer PID|any|none     who may trace the program
   --selinux-label CONTEXT    run it in an SELinux context
   --apparmor-profile NAME    run it under an AppArmor profile
+  --landlock-access ACCESS   refuse it access: fs, net or scope, with :RIGHTS or without
+  --landlock-rule RULE       allow some: path-beneath:RIGHTS:PATH, net-port:RIGHTS:PORT
+  --landlock-support         print what this kernel's Landlock can refuse
   --seccomp-filter FILE      run it with a filter of system calls
   --reset-env                have no variables but TERM, HOME, SHELL, USER, LOGNAME, PATH
   --list-caps                print the names of the capabilities
@@ -101,7 +108,7 @@ const statusUsage = 1
 
 // readSetpriv reads the words, and looks up what they name.
 func readSetpriv(words []string) (*chain.Act, error) {
-	s := &setpriv{opts: map[string]string{}}
+	s := &setpriv{opts: map[string]string{}, filter: filter{from: noFilter}}
 	wrong := func(err error) (*chain.Act, error) {
 		return nil, &chain.Error{Status: statusUsage, Err: usage("setpriv", err)}
 	}
@@ -119,6 +126,13 @@ func readSetpriv(words []string) (*chain.Act, error) {
 			return report(func(out io.Writer) error { return version(out, "setpriv") }), nil
 		case "dump":
 			dumps++
+			continue
+		case "landlock-support":
+			return report(func(io.Writer) error { return s.lock.printSupport(program) }), nil
+		case "landlock-access", "landlock-rule":
+			if err := s.confine(name, g.Value); err != nil {
+				return wrong(err)
+			}
 			continue
 		case "nnp":
 			name = "no-new-privs"
@@ -145,6 +159,19 @@ func readSetpriv(words []string) (*chain.Act, error) {
 		return wrong(err)
 	}
 	return &chain.Act{Stage: s, Payload: program}, nil
+}
+
+// confine reads an option about Landlock, which can be given any number of times.
+func (s *setpriv) confine(name, text string) error {
+	read := s.lock.set.Allow
+	if name == "landlock-access" {
+		read = s.lock.set.Handle
+	}
+	s.lock.texts = append(s.lock.texts, text)
+	if err := read(text); err != nil {
+		return fmt.Errorf("--%s: %w", name, err)
+	}
+	return nil
 }
 
 // report is an act that prints something.
@@ -301,6 +328,12 @@ func (s *setpriv) readRest() (err error) {
 			pid = uintptr(n)
 		}
 		s.ptracer = &pid
+	}
+	if file, ok := s.opts["seccomp-filter"]; ok {
+		s.filter.from = "./" + file // a file, whatever it is called
+		if strings.HasPrefix(file, "/") {
+			s.filter.from = file
+		}
 	}
 	if _, ok := s.opts["reset-env"]; ok {
 		uid := uint32(unix.Getuid())

@@ -22,18 +22,16 @@ func (s *setpriv) Check(c *chain.Chain, link *chain.Link) error {
 			return fmt.Errorf("--%s: %s is not in force on this machine", o.option, o.module)
 		}
 	}
-	if file, ok := s.opts["seccomp-filter"]; ok {
-		s.filter.from = file
-		return s.filter.check(c, link)
+	if err := s.lock.check(c, link); err != nil {
+		return err
 	}
-	return nil
+	return s.filter.check(c, link)
 }
 
-// noNewPrivs tells whether no_new_privs is to be set; a filter wants it.
+// noNewPrivs tells whether no_new_privs is to be set; what confines the program wants it.
 func (s *setpriv) noNewPrivs() bool {
 	_, on := s.opts["no-new-privs"]
-	_, filter := s.opts["seccomp-filter"]
-	return on || filter
+	return on || s.filter.on() || s.lock.on()
 }
 
 // target is what the options make of the state now.
@@ -149,7 +147,10 @@ func (s *setpriv) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 			},
 		},
 	}
-	if s.filter.from == "" {
+	if s.lock.on() {
+		steps = append(steps, s.lock.step(nil, true))
+	}
+	if !s.filter.on() {
 		return steps
 	}
 	filter := do("seccomp(SECCOMP_SET_MODE_FILTER)", "seccomp(2)", func(b *entry.Builder) error {

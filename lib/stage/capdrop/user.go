@@ -149,3 +149,13 @@ func (u *user) become(s *caps.State, ids *caps.IDs) error {
 	s.Groups, err = target.Reach(&now)
 	return err
 }
+
+// mapped finds an id that cannot be had in this user namespace. What the process has
+// already, it may have without a number there.
+func (u *user) mapped(now, want *caps.State) error {
+	wanted := *want
+	if caps.SameGroups(want.Groups, now.Groups) {
+		wanted.Groups = nil
+	}
+	return wanted.Mapped()
+}
