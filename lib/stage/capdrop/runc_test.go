@@ -53,11 +53,7 @@ func asRunc(t *testing.T, file string, set caps.Set) {
 	profile := write("profile.json", ours)
 	for _, arch := range []string{"amd64", "386"} {
 		probe := filepath.Join(dir, "root", "probe-"+arch)
-		build := exec.Command("go", "build", "-o", probe, "testdata/probe/main.go")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+		buildFor(t, arch, probe, "testdata/probe/main.go")
 		list := probes(arch)
 		calls := write("root/calls-"+arch, []byte(strings.Join(list, "\n")+"\n"))
 		write("config.json", bundle(t, set, theirs, "/"+filepath.Base(probe), "/"+filepath.Base(calls)))
@@ -81,6 +77,16 @@ func asRunc(t *testing.T, file string, set caps.Set) {
 		if changed < 20 {
 			t.Errorf("%s: the filter changes only %d of %d calls", arch, changed, len(list))
 		}
+	}
+}
+
+// buildFor builds a program of one file for an architecture.
+func buildFor(t *testing.T, arch, binary, source string) {
+	t.Helper()
+	build := exec.Command("go", "build", "-o", binary, source)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build %s for %s: %v\n%s", source, arch, err, out)
 	}
 }
 
