@@ -35,8 +35,9 @@ type join struct {
 type target struct {
 	pid   int
 	inode uint64   // of its pidfd, 0 for any
-	kinds []string // of the process; nil for all that differ
-	all   bool     // and what does not differ is no error
+	kinds []string // of the process
+	all   bool     // all that differ
+	some  bool     // the process may turn out to have none that differs
 
 	kind *ns.Kind // of a namespace by itself
 	file string
@@ -144,14 +145,8 @@ func parseTarget(text string) (t target, err error) {
 		return t, nil
 	}
 	pid, names, some := strings.Cut(text, "/")
-	pid, inode, hasInode := strings.Cut(pid, ":")
-	if t.pid, err = strconv.Atoi(pid); err != nil || t.pid <= 0 {
-		return t, fmt.Errorf("%q is neither PID[:INODE][/NS,...] nor NS=FILE", text)
-	}
-	if hasInode {
-		if t.inode, err = strconv.ParseUint(inode, 10, 64); err != nil || t.inode == 0 {
-			return t, fmt.Errorf("%q: %q is no inode number", text, inode)
-		}
+	if t.pid, t.inode, err = parsePID(pid); err != nil {
+		return t, diag.WithHint(err, "it is --join PID[:INODE][/NS,...], or --join NS=FILE")
 	}
 	if !some {
 		t.all = true
@@ -165,6 +160,20 @@ func parseTarget(text string) (t target, err error) {
 		t.kinds = append(t.kinds, k.Long)
 	}
 	return t, nil
+}
+
+// parsePID reads PID or PID:INODE.
+func parsePID(text string) (pid int, inode uint64, err error) {
+	number, serial, hasInode := strings.Cut(text, ":")
+	if pid, err = strconv.Atoi(number); err != nil || pid <= 0 {
+		return 0, 0, fmt.Errorf("%q is no process id", number)
+	}
+	if hasInode {
+		if inode, err = strconv.ParseUint(serial, 10, 64); err != nil || inode == 0 {
+			return 0, 0, fmt.Errorf("%q is no inode number of a process", serial)
+		}
+	}
+	return pid, inode, nil
 }
 
 // kindOf finds the kind of namespace of a name: that of the option, of the kernel's file,
@@ -203,9 +212,11 @@ func (j *join) open(p *plan) error {
 		}
 	}
 	if j.userParent {
-		return j.openOwner()
+		if err := j.openOwner(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return j.openDirs(p)
 }
 
 // add takes a namespace into the list, in the place of another one of its kind.
@@ -252,10 +263,11 @@ func (j *join) openProcess(p *plan, t target) error {
 	defer process.Close()
 	for i := range ns.Kinds {
 		kind := &ns.Kinds[i]
-		if !t.all && !t.names(kind) {
+		named := t.names(kind)
+		if !t.all && !named {
 			continue
 		}
-		fd, err := process.Namespace(kind, t.all)
+		fd, err := process.Namespace(kind, !named)
 		if err != nil {
 			return accessError(err)
 		}
@@ -271,7 +283,7 @@ func (j *join) openProcess(p *plan, t target) error {
 	if err := process.Alive(); err != nil {
 		return err
 	}
-	if t.all && len(j.found.open) == 0 {
+	if t.all && !t.some && len(j.found.open) == 0 {
 		return fmt.Errorf("--join %d: the process has no namespace that this one has not", t.pid)
 	}
 	return nil
@@ -289,20 +301,12 @@ func (t *target) names(kind *ns.Kind) bool {
 // openRest opens what else of the process is asked for.
 func (j *join) openRest(p *plan, process *ns.Process) (err error) {
 	f := &j.found
-	const path = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
-	dir := func(fd *int, given, own string) {
-		if err != nil || given == "" {
-			return
-		}
-		if given == follow {
-			given = process.Path(own)
-		}
-		if *fd, err = unix.Open(given, path, 0); err != nil {
-			*fd, err = -1, fmt.Errorf("open %s: %w", given, err)
-		}
+	if p.inside.root == follow {
+		f.root, err = openDir(process.Path("root"))
 	}
-	dir(&f.root, p.inside.root, "root")
-	dir(&f.wd, p.inside.wd, "cwd")
+	if err == nil && p.inside.wd == follow {
+		f.wd, err = openDir(process.Path("cwd"))
+	}
 	if err != nil {
 		return err
 	}
@@ -340,6 +344,27 @@ func (j *join) openRest(p *plan, process *ns.Process) (err error) {
 		}
 	}
 	return j.readIDs(process)
+}
+
+// openDirs opens the directories that are named, where the process is now.
+func (j *join) openDirs(p *plan) (err error) {
+	if root := p.inside.root; root != "" && root != follow {
+		if j.found.root, err = openDir(root); err != nil {
+			return err
+		}
+	}
+	if wd := p.inside.wd; wd != "" && wd != follow {
+		j.found.wd, err = openDir(wd)
+	}
+	return err
+}
+
+func openDir(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", path, err)
+	}
+	return fd, nil
 }
 
 // readIDs finds out the process's ids, in the numbers of its user namespace: they are to be

@@ -15,7 +15,8 @@ import (
 // Tool is what the registry knows of nsrun.
 var Tool = &chain.Tool{
 	Name:    "nsrun",
-	Summary: "Run NEXT in new namespaces.",
+	Summary: "Run NEXT in new namespaces, or in those of other processes.",
+	Guises:  guises,
 	New:     func() chain.Stage { return &stage{} },
 	Notes: `
 With no options at all: -muipC --fork, with an init and --kill-child; -n unless netbr
@@ -39,6 +40,8 @@ type stage struct {
 	become    become
 	// exact: nothing is done that was not asked for. So it is under other programs' names.
 	exact bool
+	// noPidFork: a pid namespace is for children, if the program has any.
+	noPidFork bool
 }
 
 // A part is one of the things that the stage does.

@@ -77,7 +77,7 @@ func (v *supervise) deathSignal(p *plan) (unix.Signal, error) {
 // forks tells whether a waiter stays outside.
 func (v *supervise) forks(p *plan) bool {
 	sig, _ := v.deathSignal(p) // check has seen the error
-	return v.forked || v.detach || sig != 0 || !p.exact && (p.makes(unix.CLONE_NEWPID) || p.joins(unix.CLONE_NEWPID)) || p.terminal.session(p) || p.reports.any()
+	return v.forked || v.detach || sig != 0 || !p.noPidFork && (p.makes(unix.CLONE_NEWPID) || p.joins(unix.CLONE_NEWPID)) || p.terminal.session(p) || p.reports.any()
 }
 
 // inits tells whether an init stays inside.
