@@ -120,6 +120,9 @@ func (j *join) look(p *plan) error {
 
 // close lets go of what has been opened.
 func (j *join) close() {
+	if !j.any() {
+		return // the zero value's descriptors are standard ones
+	}
 	for _, o := range j.found.open {
 		_ = unix.Close(o.FD)
 	}
