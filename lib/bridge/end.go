@@ -91,6 +91,12 @@ func (h *Host) ends() ([]End, error) {
 	return all, err
 }
 
+// EndsOf returns the ends that are ports of b.
+func (h *Host) EndsOf(b *Bridge) ([]End, error) {
+	all, err := h.ends()
+	return slices.DeleteFunc(all, func(e End) bool { return e.master != b.Index }), err
+}
+
 // FindEnd returns the end that what names: a container's name or address, or the link's.
 // ENOENT if there is none.
 func (h *Host) FindEnd(what string) (End, error) {

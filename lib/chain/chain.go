@@ -146,6 +146,8 @@ const (
 	MountNS Fact = "mount namespace"
 	PidNS   Fact = "pid namespace"
 	NetNS   Fact = "network namespace"
+	Hosts   Fact = "hosts"  // a hosts(5) of the container's own
+	Resolv  Fact = "resolv" // a resolv.conf(5), likewise
 	// CgroupNS: /proc/self/cgroup and new mounts of cgroupfs begin at the process's group.
 	CgroupNS Fact = "cgroup namespace"
 	Root     Fact = "root" // a directory tree to pivot to
@@ -378,6 +380,9 @@ func run(tools []*Tool, name string) int {
 		}
 		if c.State.Net != "" {
 			c.facts = append(c.facts, fact{NetNS, before})
+			for _, word := range strings.Split(c.State.Net, ",")[1:] {
+				c.facts = append(c.facts, fact{Fact(word), before})
+			}
 		}
 		if c.State.Root != "" {
 			c.facts = append(c.facts, fact{Root, before})

@@ -21,7 +21,8 @@ type State struct {
 	// Root is a directory tree that overlay left for pivot and mkdev: the path of a
 	// mount in this mount namespace.
 	Root string
-	// Net is the address that netbr gave to the network namespace.
+	// Net is the address that netbr gave to the network namespace, and behind commas the
+	// facts of what else it provides ([Hosts], [Resolv]).
 	Net string
 	// Listen are sockets that the payload is to find at descriptor 3 and on.
 	Listen []int

@@ -78,8 +78,8 @@ func stage(dir, bin string) error {
 			return err
 		}
 	}
-	// box finds the commands beside it.
-	for _, script := range []string{"box", "compat"} {
+	// box and netbr-dns find the commands beside them.
+	for _, script := range []string{"box", "compat", "netbr-dns"} {
 		if err := testkit.CopyFile(dir+"/bin/"+script, filepath.Join(testkit.Root(), "scripts", script)); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ import (
 type admin struct {
 	up, down, attach, detach, of string
 	unpublish                    []string
-	list, json, hosts, check, gc bool
+	list, json, check, gc        bool
 	force                        bool
 }
 
@@ -33,7 +33,6 @@ func (a *admin) options(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&a.unpublish, "unpublish", nil, "withdraw the published port `[IP:]HOST[/udp]`; can be given again")
 	fs.BoolVar(&a.list, "list", false, "list bridges, with what is wired to them")
 	fs.BoolVar(&a.json, "json", false, "with --list: as JSON (docs/netbr-list.md)")
-	fs.BoolVar(&a.hosts, "hosts", false, "with --list: addresses and names, as in /etc/hosts")
 	fs.BoolVar(&a.check, "check", false, "name what a bridge, or each of them, lacks; exit 1 if anything")
 	fs.BoolVar(&a.gc, "gc", false, "withdraw what is published for containers that are gone")
 }
@@ -62,7 +61,7 @@ func (s *stage) actions() []action {
 
 // misplaced finds options of a chain that belong to an admin action.
 func (a *admin) misplaced(fs *pflag.FlagSet) error {
-	for option, of := range map[string]string{"force": "--down", "json": "--list", "hosts": "--list"} {
+	for option, of := range map[string]string{"force": "--down", "json": "--list"} {
 		if fs.Changed(option) {
 			return fmt.Errorf("--%s is about %s", option, of)
 		}

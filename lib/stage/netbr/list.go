@@ -47,7 +47,7 @@ func (s *stage) printList(host *bridge.Host, _ *pflag.FlagSet, words []string) e
 	if err := noWords("list", words); err != nil {
 		return err
 	}
-	if s.admin.json && s.admin.hosts {
+	if s.admin.json && s.names.hosts {
 		return errors.New("--json and --hosts exclude each other")
 	}
 	list, err := host.List()
@@ -62,7 +62,7 @@ func (s *stage) printList(host *bridge.Host, _ *pflag.FlagSet, words []string) e
 			return err
 		}
 		return print(text)
-	case s.admin.hosts:
+	case s.names.hosts:
 		return print(asHosts(list))
 	}
 	return print(asTable(list, hidden))
@@ -123,15 +123,20 @@ func asHosts(list []bridge.Entry) string {
 	var out strings.Builder
 	for _, e := range list {
 		for _, end := range e.Ends {
-			if end.Name == "" {
-				continue
-			}
-			for _, a := range end.Addrs {
-				fmt.Fprintf(&out, "%s\t%s\n", a.Addr(), end.Name)
-			}
+			writeHosts(&out, end)
 		}
 	}
 	return out.String()
+}
+
+// writeHosts writes the addresses of a container, if it has a name.
+func writeHosts(out *strings.Builder, end bridge.End) {
+	if end.Name == "" {
+		return
+	}
+	for _, a := range end.Addrs {
+		fmt.Fprintf(out, "%s\t%s\n", a.Addr(), end.Name)
+	}
 }
 
 func asJSON(list []bridge.Entry, hidden bool) (string, error) {

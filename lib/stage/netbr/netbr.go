@@ -51,6 +51,11 @@ NAT nothing else can be reached from outside. --listen passes a listening TCP so
 the host to NEXT instead, as descriptor 3 and on (sd_listen_fds(3)): no NAT, and NEXT sees
 the real peer. A pivot after it wants --keep-fd 3.
 
+--hosts gives NEXT a hosts file with the named containers that are on the bridge when
+it starts, and --dns a resolv.conf: of a server of that address, or of one on the host, as
+scripts/netbr-dns runs it, which knows later ones too. They are seen in NEXT's mount
+namespace, and in the root that pivot makes.
+
 RATE is in bits a second: 500kbit, 10mbit, 1gbit; - for none.
 Needs root. As an ordinary user: pasta(1).
   netbr -- sh                                 on staves0
@@ -69,6 +74,7 @@ type stage struct {
 
 	publish []string
 	listen  []uint
+	names   names
 
 	admin admin
 	wiring
@@ -110,6 +116,7 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.BoolVar(&s.spec.isolate, "isolate", false, "make it closed to containers of other bridges (the default)")
 	fs.BoolVar(&s.spec.noIsolate, "no-isolate", false, "make it open to containers of other such bridges")
 	fs.BoolVar(&s.spec.fixForward, "fix-forward", false, "where a firewall drops what is forwarded (docker, ufw), make an exception for it")
+	s.names.options(fs)
 	s.admin.options(fs)
 }
 
@@ -142,6 +149,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		}
 	}
 	c.Provide(chain.NetNS, link)
+	for _, f := range s.names.facts() {
+		c.Provide(f, link)
+	}
 	return nil
 }
 
@@ -157,6 +167,9 @@ func (s *stage) checkWords(fs *pflag.FlagSet) error {
 		return err
 	}
 	if _, err := mappings(s.publish); err != nil {
+		return err
+	}
+	if err := s.names.check(); err != nil {
 		return err
 	}
 	return s.checkListen()

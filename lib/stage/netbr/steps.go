@@ -23,14 +23,14 @@ type wiring struct {
 
 // Steps are taken in one life, one behind the other: they need nothing of what an
 // earlier stage of the chain provides, and what one opens the next ones use.
-func (s *stage) Steps(*chain.Chain, *chain.Link) []chain.Step {
+func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	var steps []chain.Step
 	step := func(call, why, man string, do func() error) {
 		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, Outside: true, Do: func(r *chain.Run) error {
 			if err := do(); err != nil {
 				return s.undo(err)
 			}
-			r.State.Net = s.lease.String()
+			r.State.Net = s.names.state(s.lease.String())
 			r.State.Listen = s.sockets
 			return nil
 		}})
@@ -45,7 +45,7 @@ func (s *stage) Steps(*chain.Chain, *chain.Link) []chain.Step {
 	if len(s.publish) > 0 {
 		step("NFT_MSG_NEWSETELEM "+strings.Join(s.publish, ", "), "an element of a map has the host's port lead here", "nft(8)", s.publishPorts)
 	}
-	return steps
+	return append(steps, s.nameSteps(c, link)...)
 }
 
 func (s *stage) ensure() error {

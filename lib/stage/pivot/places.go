@@ -52,7 +52,27 @@ func (p *places) check(*plan) error {
 	return nil
 }
 
+// network are the files of this mount namespace that netbr has made for the container.
+func network(pl *plan) (files []string) {
+	for _, f := range []struct {
+		fact chain.Fact
+		file string
+	}{{chain.Hosts, "/etc/hosts"}, {chain.Resolv, "/etc/resolv.conf"}} {
+		if pl.chain.Has(f.fact, pl.link) {
+			files = append(files, f.file)
+		}
+	}
+	return files
+}
+
 func (p *places) steps(pl *plan) {
+	for _, file := range network(pl) {
+		d := mount.Bind{Source: file, Target: file, Attr: mount.NoSuid | mount.NoDev | mount.NoExec}
+		pl.do("bind "+file, "names of the network that netbr has made", "move_mount(2)", func(b *entry.Builder) error {
+			d.Place(b, pl.root, d.Copy(b))
+			return nil
+		})
+	}
 	for _, g := range p.given {
 		why, man := "a directory of the host, for the program to use", "move_mount(2)"
 		if g.option == "tmpfs" {
