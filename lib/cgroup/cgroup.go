@@ -39,6 +39,9 @@ type Request struct {
 	Enter bool
 }
 
+// path is the group's path, "" for a fresh group at the top.
+func (r *Request) path() string { return strings.Trim(r.Parent+"/"+r.Name, "/") }
+
 // A Group is a group that was made or found: a directory in each hierarchy that it
 // needs.
 type Group struct {
@@ -89,7 +92,7 @@ func Make(trees []*Tree, req Request) (_ *Group, err error) {
 	}()
 	freeze := slices.ContainsFunc(req.Limits, func(l Limit) bool { return l.Controller == Core })
 	for _, p := range places {
-		if path := strings.Trim(req.Parent+"/"+req.Name, "/"); path != "" {
+		if path := req.path(); path != "" {
 			if err := p.check(path, req.Enter && req.Name != "", freeze); err != nil {
 				return nil, err
 			}
@@ -132,7 +135,7 @@ func (g *Group) tryName(places []*place, req Request, fresh bool) error {
 		if p.optional && len(g.Made) == 0 && !isDir(p.dir) {
 			continue // the group was found as it is: nothing is added to it
 		}
-		err := g.descend(p, strings.Trim(req.Parent+"/"+req.Name, "/"), fresh, req.Keep)
+		err := g.descend(p, req.path(), fresh, req.Keep)
 		if err != nil && p.optional && !errors.Is(err, unix.EEXIST) {
 			p.close()
 			continue

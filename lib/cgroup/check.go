@@ -10,7 +10,8 @@ import (
 
 // A StateError tells that no process should enter a group as it is.
 type StateError struct {
-	Dir, State string
+	Dir, Group string // the group's directory, and its path from the top
+	State      string
 	Err        error // the errno that the kernel has for it, or would have
 }
 
@@ -48,12 +49,13 @@ func (p *place) check(name string, enter, freeze bool) error {
 
 func (p *place) checkState(fd int, dir string, enter, last, freeze bool) error {
 	now := readerOf(fd)
+	group := strings.Trim(strings.TrimPrefix(dir, p.tree.Dir), "/")
 	if p.tree.V2 {
 		switch kind := now("cgroup.type"); {
 		case kind == "threaded" && (enter || !last), kind == "domain invalid":
-			return &StateError{dir, "it is " + kind + ", for threads of other groups' processes", unix.EOPNOTSUPP}
+			return &StateError{dir, group, "it is " + kind + ", for threads of other groups' processes", unix.EOPNOTSUPP}
 		case kind == "domain threaded" && !last:
-			return &StateError{dir, "groups in it can be threaded only", unix.EOPNOTSUPP}
+			return &StateError{dir, group, "groups in it can be threaded only", unix.EOPNOTSUPP}
 		}
 	}
 	if !enter {
@@ -61,12 +63,12 @@ func (p *place) checkState(fd int, dir string, enter, last, freeze bool) error {
 	}
 	state := now("freezer.state")
 	if (field(now("cgroup.events"), "frozen") == 1 || state != "" && state != "THAWED") && !freeze {
-		return &StateError{dir, "it is frozen, and who enters it stops", unix.EBUSY}
+		return &StateError{dir, group, "it is frozen, and who enters it stops", unix.EBUSY}
 	}
 	limit, err := parseNumber(now("pids.max"), "")
 	if err == nil {
 		if n, err := parseNumber(now("pids.current"), ""); err == nil && n >= limit {
-			return &StateError{dir, fmt.Sprintf("it is full: %d of %d processes (pids.max)", n, limit), unix.EAGAIN}
+			return &StateError{dir, group, fmt.Sprintf("it is full: %d of %d processes (pids.max)", n, limit), unix.EAGAIN}
 		}
 	}
 	return nil

@@ -17,9 +17,14 @@ import (
 //     kernel gives that back, whatever the process dies of.
 //
 // So a sticky group that can be locked is a dead one, and who locked it may remove it.
+//
+// Who removes a dead group also sets its set-user-ID bit, which mkdir(2) cannot do: so
+// that somebody who is about to make it anew waits until it is gone, and does not take the
+// one who has the lock for an owner.
 const (
-	modeOwned = 0o1755
-	modePlain = 0o755
+	modeOwned     = 0o1755
+	modeCondemned = modeOwned | unix.S_ISUID
+	modePlain     = 0o755
 )
 
 // errGone tells that a group has been removed since it was made or seen.
@@ -53,10 +58,17 @@ func lock(at int, name string) (fd int, err error) {
 
 const procsFile = "cgroup.procs"
 
-// owned tells whether a group has the mark of one that is to be removed.
-func owned(at int, name string) bool {
+// owned tells whether a group has the mark of one that is to be removed, condemned
+// whether somebody is about to do that.
+func owned(at int, name string) bool     { return mode(at, name)&unix.S_ISVTX != 0 }
+func condemned(at int, name string) bool { return mode(at, name)&unix.S_ISUID != 0 }
+
+func mode(at int, name string) uint32 {
 	var st unix.Stat_t
-	return unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_ISVTX != 0
+	if unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return 0
+	}
+	return st.Mode
 }
 
 // makeOwned makes the group called name, or takes over a dead one, whether it is to be
@@ -66,13 +78,14 @@ func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err
 	if keep {
 		mode = modePlain
 	}
-	for rival := 0; ; {
+	deadline := time.Now().Add(patience)
+	for rival := false; ; {
 		err := unix.Mkdirat(at, name, mode)
 		switch {
 		case err == nil && keep:
 			return true, nil
 		case err == nil:
-			rival = 50 // for so many milliseconds, who has the lock removes it for a dead one
+			rival = true // if somebody is faster with the lock
 		case !errors.Is(err, unix.EEXIST) || fresh:
 			return false, err
 		case !owned(at, name):
@@ -82,8 +95,7 @@ func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err
 		switch {
 		case errors.Is(err, errGone):
 			continue
-		case errors.Is(err, unix.EWOULDBLOCK) && rival > 0:
-			rival--
+		case errors.Is(err, unix.EWOULDBLOCK) && (rival || condemned(at, name)) && time.Now().Before(deadline):
 			time.Sleep(time.Millisecond)
 			continue
 		case errors.Is(err, unix.EWOULDBLOCK):
@@ -96,8 +108,11 @@ func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err
 			unix.Close(fd)
 			return true, err
 		}
+		if condemned(at, name) { // by somebody who died of that
+			err = unix.Fchmod(fd, modeOwned)
+		}
 		g.locks = append(g.locks, fd)
-		return true, nil
+		return true, err
 	}
 }
 

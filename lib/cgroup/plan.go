@@ -16,8 +16,9 @@ type place struct {
 	limits []Limit
 	// controllers must be enabled all the way down, on v2; wishes are if they can be.
 	controllers, wishes []string
-	// optional tells that the group is whole without the place.
-	optional bool
+	// optional tells that the group is whole without the place; ifThere that it is one
+	// only if the group is there already.
+	optional, ifThere bool
 
 	dir string // the group
 	// open are the directories from parent to dir.
@@ -91,6 +92,13 @@ func plan(trees []*Tree, req Request) ([]*place, []Dropped, error) {
 	if main := mainTree(trees); !req.Exact && (main.V2 || len(places) == 0) {
 		at(main)
 	}
+	// A group that is there is entered wherever it is: it may have limits there.
+	for _, t := range trees {
+		known := slices.ContainsFunc(places, func(p *place) bool { return p.tree == t })
+		if path := req.path(); path != "" && !req.Exact && !known {
+			at(t).ifThere = true
+		}
+	}
 	// The places that the group must have come first: see tryName.
 	slices.SortStableFunc(places, func(a, b *place) int {
 		switch {
@@ -101,7 +109,7 @@ func plan(trees []*Tree, req Request) ([]*place, []Dropped, error) {
 		}
 		return 1
 	})
-	places, err := located(places, req.Exact)
+	places, err := located(places, req)
 	return places, dropped, err
 }
 
@@ -125,19 +133,20 @@ func (l Limit) possible(trees []*Tree, t *Tree) error {
 
 // located finds the groups to make the group in. Places that the group can do without
 // are dropped where that fails, as long as there are others.
-func located(places []*place, top bool) ([]*place, error) {
+func located(places []*place, req Request) ([]*place, error) {
 	var found []*place
 	var first error
 	for _, p := range places {
 		p.parent = p.tree.Dir
 		var err error
-		if !top {
+		if !req.Exact {
 			err = p.findParent()
 		}
 		if err == nil {
 			err = p.checkControllers()
 		}
 		switch {
+		case p.ifThere && (err != nil || !isDir(filepath.Join(p.parent, req.path()))):
 		case err == nil:
 			found = append(found, p)
 		case !p.optional:

@@ -194,6 +194,30 @@ func RemoveEmpty(dir string, deep bool) error {
 	}
 }
 
+// CheckEmpty is a *PopulatedError if something runs in a group, or in one in it.
+func CheckEmpty(dir string) error {
+	deadline := time.Now().Add(dying)
+	for {
+		err := checkEmpty(dir)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(4 * time.Millisecond)
+	}
+}
+
+func checkEmpty(dir string) error {
+	if pids := members(dir); len(pids) > 0 {
+		return &PopulatedError{Dir: dir, Pids: pids}
+	}
+	for _, sub := range within(dir) {
+		if err := checkEmpty(sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func removeEmpty(dir string, deep bool) error {
 	all := []string{dir}
 	for i := 0; i < len(all); i++ {

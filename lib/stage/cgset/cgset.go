@@ -21,6 +21,7 @@ var Tool = &chain.Tool{
 	Name:     "cgset",
 	Summary:  "Run NEXT in a control group (cgroups(7)) with limits.",
 	New:      func() chain.Stage { return &stage{} },
+	Usage:    usage,
 	Clean:    clean,
 	Guises:   guises,
 	Disguise: libcgroup,
@@ -43,21 +44,22 @@ that is the user's own. Whether a controller is cgroup v1's or v2's is found out
 
 type stage struct {
 	limits
+	admin
 	name, parent  string
 	keep, verbose bool
-	report        string
+	report        optional
 
 	group *cgroup.Group // once it is made
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
-	s.options(fs)
+	s.limits.options(fs)
 	fs.StringVar(&s.name, "name", "", "make the group `NAME`, or use it if it is there; a/b lies in a")
 	fs.StringVar(&s.parent, "parent", "", "make the group in the group `NAME`, which is made if it is not there")
 	fs.BoolVar(&s.keep, "keep", false, "leave the group in place afterwards")
-	fs.StringVar(&s.report, "report", "", "when NEXT has ended tell what the group used, on standard error: text or `json`")
-	fs.Lookup("report").NoOptDefVal = reportText
+	optionalVar(fs, &s.report, "report", "when NEXT has ended tell what the group used, on standard error; =`json`: as JSON")
 	fs.BoolVarP(&s.verbose, "verbose", "v", false, "tell which files were written, and what the kernel keeps")
+	s.admin.options(fs)
 }
 
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
@@ -71,8 +73,8 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 			}
 		}
 	}
-	if link.Flags.Changed("report") && s.report != reportText && s.report != reportJSON {
-		return fmt.Errorf("--report: %q is neither text nor json", s.report)
+	if link.Flags.Changed("report") && s.report != bare && s.report != reportText && s.report != reportJSON {
+		return fmt.Errorf("--report: %q is neither text nor json", string(s.report))
 	}
 	_, err := s.read()
 	return err
@@ -154,7 +156,7 @@ func (s *stage) fork(b *entry.Builder) error {
 		}
 	}
 	f := entry.Fork{
-		Cleaner: append([]string{"cgset"}, cleanWords(s.group, s.keep, s.report)...),
+		Cleaner: append([]string{"cgset"}, cleanWords(s.group, s.keep, string(s.report))...),
 		Always:  s.report != "",
 		Hold:    s.group.Locks(),
 	}

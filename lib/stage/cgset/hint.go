@@ -19,7 +19,13 @@ func explain(err error) error {
 	var controller *cgroup.ControllerError
 	var busy *cgroup.BusyError
 	var file *cgroup.FileError
+	var state *cgroup.StateError
+	var use *cgroup.BelowUseError
 	switch {
+	case errors.As(err, &state):
+		return diag.WithHint(err, stateHint(state))
+	case errors.As(err, &use):
+		return diag.WithHint(err, "the kernel would refuse it, or kill what runs there; --raw --set "+use.File+"=N lets it decide")
 	case errors.As(err, &delegation):
 		return diag.WithHint(err, delegationHints(delegation)...)
 	case errors.As(err, &controller):
@@ -50,13 +56,39 @@ func delegationHints(e *cgroup.DelegationError) []string {
 	}
 }
 
-// scope is the command that has systemd make a group that is the caller's own.
+func stateHint(e *cgroup.StateError) string {
+	switch {
+	case errors.Is(e.Err, unix.EBUSY):
+		return "let it go on: cgset --thaw " + e.Group
+	case errors.Is(e.Err, unix.EAGAIN):
+		return "who enters it could not fork: raise the limit, or end something: cgset --show " + e.Group
+	}
+	return "see its cgroup.type, and cgroups(7); name a group that is not in a threaded one"
+}
+
+// scope is the command that has systemd make a group that is the caller's own, and run
+// these very words in it.
 func scope() string {
 	user := "--user "
 	if unix.Geteuid() == 0 {
 		user = ""
 	}
-	return "systemd-run " + user + "--scope -q -p Delegate=yes -- cgset ..."
+	words := make([]string, len(os.Args))
+	for i, w := range os.Args {
+		words[i] = quoted(w)
+	}
+	return "systemd-run " + user + "--scope -q -p Delegate=yes -- " + strings.Join(words, " ")
+}
+
+// quoted is a word as a shell reads it.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-+=./,:@%", r)
+	}
+	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 func controllerHints(e *cgroup.ControllerError) []string {

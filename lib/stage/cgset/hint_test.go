@@ -21,10 +21,13 @@ func TestExplain(t *testing.T) {
 		want string
 	}{
 		{&cgroup.DelegationError{Dir: "/c", Err: unix.EROFS}, "mount -o remount,rw,bind /c"},
-		{&cgroup.BusyError{Dir: "/c", Controllers: []string{"pids"}, Pids: []string{"1"}}, "--scope -q -p Delegate=yes -- cgset"},
+		{&cgroup.BusyError{Dir: "/c", Controllers: []string{"pids"}, Pids: []string{"1"}}, "--scope -q -p Delegate=yes -- " + quoted(os.Args[0])},
 		{&cgroup.ControllerError{Controller: "io", Dir: "/c/a", Above: "/c"}, "echo +io >/c/cgroup.subtree_control"},
 		{&cgroup.ControllerError{Controller: "x", Have: []string{"cpu", "io"}}, "there are: cpu, io"},
 		{&cgroup.ControllerError{Controller: "memory", Dir: "/c"}, "cgroup_disable=memory"},
+		{&cgroup.StateError{Group: "a/b", Err: unix.EBUSY}, "cgset --thaw a/b"},
+		{&cgroup.StateError{Group: "a/b", Err: unix.EAGAIN}, "cgset --show a/b"},
+		{&cgroup.StateError{Group: "a/b", Err: unix.EOPNOTSUPP}, "cgroup.type"},
 		{&cgroup.FileError{Dir: "/c/g", File: "pids.x", Value: "1", Err: unix.ENOENT}, "ls /c"},
 	} {
 		if got := strings.Join(diag.Hints(explain(c.err)), "\n"); !strings.Contains(got, c.want) {
@@ -117,6 +120,12 @@ func TestKernelRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = cgroup.Make(trees, cgroup.Request{Name: name, Limits: []cgroup.Limit{cgroup.Memory(1 << 20)}})
+		refused(t, err, unix.EBUSY, "lets it decide")
+		raw, err := cgroup.Raw("memory.limit_in_bytes", "1M")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = cgroup.Make(trees, cgroup.Request{Name: name, Limits: []cgroup.Limit{raw}})
 		refused(t, err, unix.EBUSY, "uses more than that already")
 	})
 

@@ -22,11 +22,24 @@ type limits struct {
 	ioMax, hugetlb, set, try         []string
 	oomGroup, idle, raw              bool
 	devices                          deviceRules
-	freeze                           string
+	freeze                           optional
 }
 
-// bare is the value of an option that was given without one.
-const bare = "\x00"
+// optional is an option that may have a value, after a "=".
+type optional string
+
+// bare is the value of one that was given without.
+const bare = "true"
+
+func (o *optional) String() string     { return string(*o) }
+func (o *optional) Set(s string) error { *o = optional(s); return nil }
+func (o *optional) Type() string       { return "bool" } // so that pflag shows no default
+
+// optionalVar declares such an option.
+func optionalVar(fs *pflag.FlagSet, o *optional, name, usage string) {
+	fs.Var(o, name, usage)
+	fs.Lookup(name).NoOptDefVal = bare
+}
 
 func (l *limits) options(fs *pflag.FlagSet) {
 	l.fs = fs
@@ -48,8 +61,7 @@ func (l *limits) options(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&l.hugetlb, "hugetlb", nil, "limit huge pages: `2MB=SIZE`")
 	fs.Var(ruleFlag{&l.devices, true}, "device-allow", "allow devices: `RULE`, 'c 1:3 rw', /dev/null:rw or a")
 	fs.Var(ruleFlag{&l.devices, false}, "device-deny", "deny devices: `RULE`")
-	fs.StringVar(&l.freeze, "freeze", "", "start frozen; thaw it with --thaw. Alone, with a `NAME`: freeze that group")
-	fs.Lookup("freeze").NoOptDefVal = bare
+	optionalVar(fs, &l.freeze, "freeze", "start frozen; thaw it with --thaw. Alone, with a `NAME`: freeze that group")
 	fs.StringArrayVarP(&l.set, "set", "r", nil, "write to a file of the group: `KEY=VALUE`, by its name on v1 or v2")
 	fs.StringArrayVar(&l.try, "try", nil, "the same, but go on without it: `KEY=VALUE`")
 	fs.BoolVar(&l.raw, "raw", false, "take --set and --try as they stand, with nothing converted or checked")

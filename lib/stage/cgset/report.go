@@ -51,12 +51,7 @@ func printReport(w io.Writer, dirs []string, how string) {
 	list := numbers(cgroup.ReadUsage(dirs))
 	if how == reportJSON {
 		out.WriteString("{")
-		for i, x := range list {
-			if i > 0 {
-				out.WriteString(", ")
-			}
-			fmt.Fprintf(&out, "%q: %s", x.key, jsonNumber(x.n))
-		}
+		writeList(&out, list, func(x number) string { return jsonString(x.key) + ": " + jsonNumber(x.n) })
 		out.WriteString("}\n")
 	} else {
 		for _, x := range list {
