@@ -29,7 +29,7 @@ var types = map[uint32]string{
 // Changes calls f for every change in an overlay's upper directory, in the order of the
 // paths. A directory is reported as changed when something in it is.
 //
-// What was there before is known by the attribute overlay.origin, which the kernel gives
+// A new hard link to a file that was there counts as changed: what was there before is known by the attribute overlay.origin, which the kernel gives
 // to files it copies up; trusted.* attributes are seen by root alone.
 func Changes(upper string, f func(Change) error) error {
 	return walk(upper, func(n *node) error {

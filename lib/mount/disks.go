@@ -85,8 +85,7 @@ func mountLine(line string) (id uint64, path, fstype string) {
 // overlayfs (vfat), is bound read-only.
 func rootWithDisks(b *entry.Builder, size string, top *unix.Stat_t, disks []Disk) entry.Reg {
 	return withScratch(b, size, func(s scratch) entry.Reg {
-		o := s.overlay("root", []string{"/"}, int(top.Mode&0o7777), false)
-		s.owner(o, top)
+		o := s.overlay("root", "/", top, false)
 		view := o.Mount(b)
 		// A mount can be attached only to one that is attached itself.
 		b.Do("make a place for the new root", unix.SYS_MKDIRAT, unix.AT_FDCWD, "view", 0o700)
@@ -97,8 +96,7 @@ func rootWithDisks(b *entry.Builder, size string, top *unix.Stat_t, disks []Disk
 				s.readOnlyCopy(view, name)
 				continue
 			}
-			o := s.overlay("disk"+strconv.Itoa(i), []string{d.Path}, int(d.stat.Mode&0o7777), false)
-			s.owner(o, &d.stat)
+			o := s.overlay("disk"+strconv.Itoa(i), d.Path, &d.stat, false)
 			s.overlayOrCopy(o, view, name)
 		}
 		fd := Clone(b, "take the new root out of the tmpfs", view, "", true)

@@ -193,7 +193,7 @@ func TestOnTmpfsTakesModeAndOwner(t *testing.T) {
 				t.Fatal(err)
 			}
 			var b entry.Builder
-			fd := OnTmpfs(&b, []string{lower}, "1M", false, &top)
+			fd := OnTmpfs(&b, Overlay{Lower: []string{lower}}, "1M", &top)
 			AttachPath(&b, "attach", fd, at)
 			b.Close(fd)
 			if op := run(&b); op != nil {

@@ -1,6 +1,8 @@
 package mount
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,42 +23,117 @@ type Overlay struct {
 	// it is needed: without it, removing or renaming a directory of a lower layer fails
 	// with EIO.
 	UserXattr bool
+	// Options are further parameters, as in the kernel's document.
+	Options []Option
+	// Attr are attributes of the mount, beside NoDev: devices belong on a mount that is
+	// made for them.
+	Attr int
 }
 
-// Mount makes the overlay, detached, and nodev: devices belong on a mount that is made
-// for them.
+// MaxLayers is how many lower directories overlayfs takes.
+const MaxLayers = 500
+
+// onePage is what mount(2) takes of options, the rest of which it drops without a word.
+const onePage = 4095
+
+// oneByOne tells whether a lower directory is a parameter of its own: since Linux 6.8, and
+// before all of them are one string. It cannot be tried out: before 6.5 the kernel takes
+// any parameter, and says EINVAL at the end.
+var oneByOne = func() bool { return probe.KernelAtLeast(6, 8) }
+
+// Check finds layers that this kernel cannot be told of.
+func (o Overlay) Check() error {
+	if n := len(o.Lower); n > MaxLayers {
+		return fmt.Errorf("%d lower layers: overlayfs takes %d at most", n, MaxLayers)
+	}
+	if n := len(o.page()); !oneByOne() && n > onePage {
+		return fmt.Errorf("the paths of the layers take %d bytes: before Linux 6.8 the kernel takes %d for all of them", n, onePage)
+	}
+	return nil
+}
+
+// Mount makes the overlay, detached.
 func (o Overlay) Mount(b *entry.Builder) entry.Reg {
+	if !oneByOne() && len(o.lowerdir()) > maxValue {
+		return o.mountOld(b)
+	}
 	fs := o.configure(b)
 	create(b, o.what(), fs)
-	return finish(b, o.what(), fs, NoDev)
+	return finish(b, o.what(), fs, NoDev|o.Attr)
 }
 
-func (o Overlay) what() string { return "mount overlay of " + strings.Join(o.Lower, ":") }
+func (o Overlay) what() string {
+	const some = 4
+	if n := len(o.Lower); n > some+1 {
+		return fmt.Sprintf("mount overlay of %s and %d more", strings.Join(o.Lower[:some], ":"), n-some)
+	}
+	return "mount overlay of " + strings.Join(o.Lower, ":")
+}
+
+// lowerdir is all lower directories as one string.
+func (o Overlay) lowerdir() string {
+	escape := strings.NewReplacer(`\`, `\\`, ":", `\:`)
+	var all []string
+	for _, l := range o.Lower {
+		all = append(all, escape.Replace(l))
+	}
+	return strings.Join(all, ":")
+}
+
+// page is all parameters as mount(2) takes them.
+func (o Overlay) page() string {
+	comma := strings.NewReplacer(",", `\,`)
+	all := []string{"lowerdir=" + comma.Replace(o.lowerdir())}
+	if o.Upper != "" {
+		escape := strings.NewReplacer(`\`, `\\`, ",", `\,`)
+		all = append(all, "upperdir="+escape.Replace(o.Upper), "workdir="+escape.Replace(o.Work))
+	}
+	for _, opt := range o.parameters() {
+		all = append(all, strings.TrimSuffix(opt.Key+"="+comma.Replace(opt.Value), "="))
+	}
+	return strings.Join(all, ",")
+}
+
+// mountOld makes the overlay by mount(2), which makes no detached mounts: it is mounted
+// over "/", copied, and unmounted.
+func (o Overlay) mountOld(b *entry.Builder) entry.Reg {
+	flags := unix.MS_NODEV
+	for attr, flag := range map[int]int{ReadOnly: unix.MS_RDONLY, NoSuid: unix.MS_NOSUID, NoExec: unix.MS_NOEXEC} {
+		if o.Attr&attr != 0 {
+			flags |= flag
+		}
+	}
+	b.Do(o.what(), unix.SYS_MOUNT, "overlay", "/", "overlay", flags, o.page())
+	fd := Clone(b, o.what(), unix.AT_FDCWD, OverRoot, false)
+	b.Do(o.what(), unix.SYS_UMOUNT2, OverRoot, unix.MNT_DETACH)
+	return fd
+}
+
+// parameters are those beside the layers.
+func (o Overlay) parameters() []Option {
+	all := o.Options
+	if o.UserXattr {
+		all = append(slices.Clip(all), Option{"userxattr", ""})
+	}
+	return all
+}
 
 // configure makes the context, with all parameters.
 func (o Overlay) configure(b *entry.Builder) entry.Reg {
 	fs := open(b, "overlay")
-	// One call a layer, since Linux 6.8; before, all of them in one string, which
-	// fsconfig(2) takes up to 255 bytes of. Which it is cannot be tried out: before 6.5
-	// the kernel takes any parameter, and says EINVAL at the end.
-	if probe.KernelAtLeast(6, 8) {
+	if oneByOne() {
 		for _, l := range o.Lower {
 			o.layer(b, fs, "lowerdir+", l)
 		}
 	} else {
-		escape := strings.NewReplacer(`\`, `\\`, ":", `\:`)
-		var all []string
-		for _, l := range o.Lower {
-			all = append(all, escape.Replace(l))
-		}
-		configure(b, o.what(), fs, Option{"lowerdir", strings.Join(all, ":")})
+		configure(b, o.what(), fs, Option{"lowerdir", o.lowerdir()})
 	}
 	if o.Upper != "" {
 		o.layer(b, fs, "upperdir", o.Upper)
 		o.layer(b, fs, "workdir", o.Work)
 	}
-	if o.UserXattr {
-		configure(b, o.what(), fs, Option{"userxattr", ""})
+	for _, opt := range o.parameters() {
+		configure(b, o.what()+" with "+strings.TrimSuffix(opt.Key+"="+opt.Value, "="), fs, opt)
 	}
 	return fs
 }

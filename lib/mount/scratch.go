@@ -50,42 +50,44 @@ func CopyOfRoot(size string, inUserNS bool) (func(b *entry.Builder) entry.Reg, e
 		if len(disks) > 0 {
 			return rootWithDisks(b, size, &top, disks)
 		}
-		return OnTmpfs(b, []string{"/"}, size, false, &top)
+		return OnTmpfs(b, Overlay{Lower: []string{"/"}}, size, &top)
 	}, err
 }
 
-// OnTmpfs makes a detached overlay of lower, absolute paths, whose changes go to a tmpfs
-// of at most size (tmpfs(5)); the tmpfs lives as long as the overlay does. The process
-// must have a mount namespace of its own.
-//
-// The upper directory takes mode and owner of the topmost layer, since the kernel shows
-// them as those of the whole.
-func OnTmpfs(b *entry.Builder, lower []string, size string, userXattr bool, top *unix.Stat_t) entry.Reg {
+// OnTmpfs makes a detached overlay as o says, of absolute paths, whose changes go to a
+// tmpfs of at most size (tmpfs(5)); the tmpfs lives as long as the overlay does. The
+// process must have a mount namespace of its own. top is the topmost layer.
+func OnTmpfs(b *entry.Builder, o Overlay, size string, top *unix.Stat_t) entry.Reg {
 	return withScratch(b, size, func(s scratch) entry.Reg {
-		o := s.overlay("root", lower, int(top.Mode&0o7777), userXattr)
-		s.owner(o, top)
+		o.Upper, o.Work = "root.up", "root.work"
+		s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Work, 0o700)
+		MakeUpper(b, o.Upper, top)
 		return o.Mount(s.b)
 	})
 }
 
-// overlay describes an overlay whose changes go to directories of the scratch called
-// name.up, with that mode, and name.work.
-func (s scratch) overlay(name string, lower []string, mode int, userXattr bool) Overlay {
-	o := Overlay{Lower: lower, Upper: name + ".up", Work: name + ".work", UserXattr: userXattr}
-	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Work, 0o700)
-	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Upper, mode)
-	return o
+// MakeUpper makes an upper directory, unless it is there. It takes mode and owner of the
+// topmost layer, since the kernel shows them as those of the whole.
+//
+// An owner that is not mapped in this user namespace cannot be given; the caller's then
+// serves. Nor does mkdir(2) take the bits for other ids; chmod(2) does.
+func MakeUpper(b *entry.Builder, path string, top *unix.Stat_t) {
+	b.If("make "+path, unix.EEXIST, func(r entry.Reg) {
+		b.Forget(r)
+		if top.Uid != 0 || top.Gid != 0 {
+			b.Try("chown "+path, entry.AnyError, unix.SYS_FCHOWNAT, unix.AT_FDCWD, path, int(top.Uid), int(top.Gid), 0)
+		}
+		if top.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
+			b.Do("chmod "+path, unix.SYS_FCHMODAT, unix.AT_FDCWD, path, int(top.Mode&0o7777))
+		}
+	}, nil, unix.SYS_MKDIRAT, unix.AT_FDCWD, path, int(top.Mode&0o7777))
 }
 
-// owner gives o's upper directory an owner. An owner that is not mapped in this
-// user namespace cannot be given; the caller's then serves.
-//
-// Nor does mkdir(2) take the bits for other ids; chmod(2) does.
-func (s scratch) owner(o Overlay, st *unix.Stat_t) {
-	if st.Uid != 0 || st.Gid != 0 {
-		s.b.Try("chown a directory for changes", entry.AnyError, unix.SYS_FCHOWNAT, unix.AT_FDCWD, o.Upper, int(st.Uid), int(st.Gid), 0)
-	}
-	if st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
-		s.b.Do("chmod a directory for changes", unix.SYS_FCHMODAT, unix.AT_FDCWD, o.Upper, int(st.Mode&0o7777))
-	}
+// overlay describes an overlay of path whose changes go to directories of the scratch
+// called name.up, like top, and name.work.
+func (s scratch) overlay(name, path string, top *unix.Stat_t, userXattr bool) Overlay {
+	o := Overlay{Lower: []string{path}, Upper: name + ".up", Work: name + ".work", UserXattr: userXattr}
+	s.b.Do("make a directory for changes", unix.SYS_MKDIRAT, unix.AT_FDCWD, o.Work, 0o700)
+	MakeUpper(s.b, o.Upper, top)
+	return o
 }

@@ -89,7 +89,7 @@ func (s scratch) entry(root entry.Reg, e RootEntry) {
 		case "proc", "sys", "dev", "run", "tmp":
 			return
 		}
-		o := s.overlay(e.Name, []string{path}, mode, true)
+		o := s.overlay(e.Name, path, &unix.Stat_t{Mode: e.Mode}, true)
 		s.overlayOrCopy(o, root, e.Name)
 	case unix.S_IFREG:
 		b.If("make "+path, unix.EEXIST, func(f entry.Reg) { b.Close(f) }, nil,

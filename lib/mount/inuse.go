@@ -1,0 +1,56 @@
+package mount
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"staves/lib/probe"
+)
+
+// Beneath lists what is mounted in the tree at path, which has no link in it, but not on
+// path itself.
+func Beneath(path string) ([]string, error) {
+	text, err := probe.ReadProc("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	prefix := strings.TrimSuffix(path, "/") + "/"
+	for line := range strings.Lines(text) {
+		if _, at, _ := mountLine(line); at != path && strings.HasPrefix(at, prefix) && !slices.Contains(all, at) {
+			all = append(all, at)
+		}
+	}
+	return all, nil
+}
+
+// UpperInUse returns a process in whose mount namespace an overlay with that upper
+// directory, an absolute path, is mounted, or 0: as far as this user may look.
+func UpperInUse(upper string) (pid int) {
+	// As the kernel writes it: mountinfo escapes white space and backslashes, and before
+	// that the overlay does commas and colons.
+	option := ",upperdir=" + strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(upper) + ","
+	seen := map[string]bool{}
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return 0
+	}
+	for _, dir := range dirs {
+		ns, err := os.Readlink(dir + "/ns/mnt")
+		if err != nil || seen[ns] {
+			continue // it has ended, or is another user's
+		}
+		seen[ns] = true
+		text, err := probe.ReadProc(dir + "/mountinfo")
+		if err != nil || !strings.Contains(text, option) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
+			return pid
+		}
+	}
+	return 0
+}
