@@ -1,12 +1,13 @@
 package capdrop
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,34 +25,50 @@ type result struct {
 	status   int
 }
 
-// compare runs a script with the programs of each directory, as the user with the number
-// uid. It begins in an empty directory, where $f is a file.
-func compare(t *testing.T, script string, theirs, ours string, uid uint32) (want, got result) {
+// results runs lines, each in a shell of its own and an empty directory where f is a file,
+// with the programs of a directory first in PATH, as the user with the number uid.
+func results(t *testing.T, lines []string, dir string, uid uint32) []result {
 	t.Helper()
-	run := func(dir string) result {
-		work, err := os.MkdirTemp(bin, "work")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(work)
-		err = errors.Join(os.Chmod(work, 0o755), os.WriteFile(work+"/f", []byte("#!/bin/true\n"), 0o755), os.Mkdir(work+"/d", 0o755), os.Symlink("f", work+"/l"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if uid != 0 {
-			if err := errors.Join(os.Chown(work, int(uid), -1), os.Chown(work+"/f", int(uid), -1)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		cmd := command(uid, nil, "/bin/bash", "-c", script)
-		cmd.Dir = work
-		cmd.Env = append(cmd.Env, "PATH="+dir+":"+os.Getenv("PATH")+":/usr/sbin:/sbin", "HOME=/root", "USER=root")
-		var out, stderr bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &stderr
-		_ = cmd.Run()
-		return result{out.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	top, err := os.MkdirTemp(bin, "work")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return run(theirs), run(ours)
+	defer os.RemoveAll(top)
+	var script strings.Builder
+	own := func(path string) error {
+		return errors.Join(os.Chmod(path, 0o755), os.Lchown(path, int(uid), -1))
+	}
+	err = own(top)
+	for i, line := range lines {
+		work := fmt.Sprintf("%s/%d", top, i)
+		err = errors.Join(err, os.Mkdir(work, 0o755), os.WriteFile(work+"/f", []byte("#!/bin/true\n"), 0o755),
+			os.Mkdir(work+"/d", 0o755), os.Symlink("f", work+"/l"), own(work), own(work+"/f"))
+		fmt.Fprintf(&script, "( cd %[1]s\n%[2]s\n) >%[1]s.out 2>%[1]s.err; echo $? >%[1]s.status\n", work, line)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(uid, nil, "/bin/bash", "-c", script.String())
+	cmd.Env = append(cmd.Env, "PATH="+dir+":"+os.Getenv("PATH")+":/usr/sbin:/sbin", "HOME=/root", "USER=root")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("run the lines: %v: %s", err, out)
+	}
+	var all []result
+	for i := range lines {
+		read := func(what string) string {
+			text, err := os.ReadFile(fmt.Sprintf("%s/%d.%s", top, i, what))
+			if err != nil {
+				t.Error(err)
+			}
+			return strings.ReplaceAll(string(text), top, "")
+		}
+		r := result{out: read("out"), err: read("err")}
+		if r.status, err = strconv.Atoi(strings.TrimSpace(read("status"))); err != nil {
+			t.Error(err)
+		}
+		all = append(all, r)
+	}
+	return all
 }
 
 // needTheirs skips where a program to compare with is missing, and returns the directory
@@ -100,15 +117,24 @@ var ourError = regexp.MustCompile("^(capsh|setpriv|getcap|setcap|getpcaps): |^(/
 const rootOnly = "root: "
 
 // table runs each line of a text, and compares.
-func table(t *testing.T, theirs, lines string, uid uint32) {
+func table(t *testing.T, theirs, text string, uid uint32) {
 	t.Helper()
-	for line := range strings.Lines(lines) {
+	lines := linesOf(text, uid)
+	want, got := results(t, lines, theirs, uid), results(t, lines, compatDir, uid)
+	for i, line := range lines {
+		same(t, line, want[i], got[i])
+	}
+}
+
+// linesOf are the lines of a text that a user runs.
+func linesOf(text string, uid uint32) (lines []string) {
+	for line := range strings.Lines(text) {
 		line, root := strings.CutPrefix(strings.TrimSpace(line), rootOnly)
 		if line != "" && (uid == 0 || !root) {
-			want, got := compare(t, line, theirs, compatDir, uid)
-			same(t, line, want, got)
+			lines = append(lines, line)
 		}
 	}
+	return lines
 }
 
 const capshLines = `

@@ -46,18 +46,22 @@ func TestTutorialLines(t *testing.T) {
 		t.Fatalf("make a root: %v: %s", err, out)
 	}
 	t.Setenv("R", root)
-	for line := range strings.Lines(tutorialLines) {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
+	lines := linesOf(tutorialLines, 0)
+	called := func(name string) []string {
+		var named []string
+		for _, line := range lines {
+			named = append(named, "capsh="+name+"\n"+line)
 		}
-		want, got := compare(t, "capsh=capsh\n"+line, theirs, compatDir, 0)
-		same(t, line, want, got)
-		_, own := compare(t, "capsh=capdrop\n"+line, theirs, bin, 0)
-		if own.status != want.status && (want.status != 1 || own.status != 125) {
-			t.Errorf("%s: status %d, theirs %d; ours says %q", line, own.status, want.status, own.err)
+		return named
+	}
+	want, linked, own := results(t, called("capsh"), theirs, 0), results(t, called("capsh"), compatDir, 0), results(t, called("capdrop"), bin, 0)
+	for i, line := range lines {
+		same(t, line, want[i], linked[i])
+		if status := own[i].status; status != want[i].status && (want[i].status != 1 || status != 125) {
+			t.Errorf("%s: status %d, theirs %d; ours says %q", line, status, want[i].status, own[i].err)
 		}
-		if own.out != want.out {
-			t.Errorf("%s: under our own name\n%s\ntheirs\n%s", line, own.out, want.out)
+		if own[i].out != want[i].out {
+			t.Errorf("%s: under our own name\n%s\ntheirs\n%s", line, own[i].out, want[i].out)
 		}
 	}
 }
