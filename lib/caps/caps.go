@@ -9,6 +9,10 @@
 // must be permitted and inheritable. In order: [DropBounding], [IDs.Enter],
 // [SetThread], [SetAmbient], [NoNewPrivs], and [Read] to see that it is so.
 //
+// What has another order ([With], [SetUID], ...) and what is read and printed
+// ([ParseText], [ParseIAB], [ReadFile], [Of]) follows libcap, whose programs capdrop
+// stands in for.
+//
 // All calls are raw ones and act on the calling thread alone, which must be locked
 // (runtime.LockOSThread) and go on to execve: then the other threads are gone.
 //
