@@ -109,7 +109,7 @@ func (p *part) besideX32(s *assembler, parts []*part, body label) label {
 type span struct {
 	from   uint32
 	action Action
-	alts   int32 // 0, or the alternatives for the one call that it is
+	alts   []mention // nil, or the alternatives for the one call that it is
 }
 
 // tree emits a binary search for the call's number, which the accumulator holds.
@@ -117,10 +117,10 @@ func (p *part) tree(s *assembler) label { return p.branch(s, p.spans()) }
 
 // spans divides all numbers there are.
 func (p *part) spans() []span {
-	spans := append(make([]span, 0, 256), span{action: p.other})
+	spans := append(make([]span, 0, 128), span{action: p.other})
 	add := func(n span) {
 		switch last := &spans[len(spans)-1]; {
-		case last.alts == 0 && n.alts == 0 && last.action == n.action:
+		case last.alts == nil && n.alts == nil && last.action == n.action:
 		case last.from == n.from:
 			*last = n
 		default:
@@ -128,21 +128,21 @@ func (p *part) spans() []span {
 		}
 	}
 	end := uint32(0) // behind the last call so far
-	for s, i := range p.first {
-		nr := slotNumber(p.arch, s)
-		if i == 0 || p.newer && nr > p.last {
-			continue
+	p.groups(func(alts []mention, always bool) {
+		nr := alts[0].nr()
+		if p.newer && nr > p.last {
+			return
 		}
 		if nr != end {
 			add(span{from: end, action: p.other})
 		}
-		if n := &p.nodes[i]; n.conditions == 0 {
-			add(span{from: nr, action: n.action})
+		if always {
+			add(span{from: nr, action: p.rules[alts[0].rule()].Action})
 		} else {
-			add(span{from: nr, alts: i})
+			add(span{from: nr, alts: alts})
 		}
 		end = nr + 1
-	}
+	})
 	add(span{from: end, action: p.other})
 	if p.newer {
 		add(span{from: p.last + 1, action: Errno(unix.ENOSYS)})
@@ -156,25 +156,18 @@ func (p *part) branch(s *assembler, spans []span) label {
 		right := p.branch(s, spans[mid:])
 		return s.jump(unix.BPF_JGE, spans[mid].from, right, p.branch(s, spans[:mid]))
 	}
-	if spans[0].alts == 0 {
+	if spans[0].alts == nil {
 		return s.ret(spans[0].action)
 	}
-	return p.choose(s, spans[0].alts)
-}
-
-// choose emits the alternatives from one on.
-func (p *part) choose(s *assembler, alt int32) label {
-	if alt == 0 {
-		return s.ret(p.other)
-	}
-	n := &p.nodes[alt]
-	no := p.choose(s, n.next)
-	yes := s.ret(n.action)
-	args := p.conditions[n.conditions]
-	for i := len(args) - 1; i >= 0; i-- {
-		yes = s.compare(&args[i], arches[p.arch].wide, yes, no)
-	}
-	return yes
+	next := s.ret(p.other)
+	p.alternatives(spans[0].alts, func(m mention, args []Arg) {
+		yes, no := s.ret(p.rules[m.rule()].Action), next
+		for i := len(args) - 1; i >= 0; i-- {
+			yes = s.compare(&args[i], arches[p.arch].wide, yes, no)
+		}
+		next = yes
+	})
+	return next
 }
 
 // compare emits a condition on an argument. The accumulator has 32 bits, so 64 take two

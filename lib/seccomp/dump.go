@@ -35,34 +35,44 @@ func (p *part) dump(w io.Writer) {
 	}
 	lists := map[Action][]string{}
 	var order []Action
-	var special []int32
-	for _, i := range p.first {
-		switch a := p.nodes[i].action; {
-		case i == 0:
-		case p.nodes[i].conditions != 0:
-			special = append(special, i)
-		default:
-			if lists[a] == nil {
-				order = append(order, a)
-			}
-			lists[a] = append(lists[a], calls[p.nodes[i].row].name)
+	var special []string
+	p.groups(func(alts []mention, always bool) {
+		if !always {
+			special = append(special, p.conditions(alts)...)
+			return
 		}
-	}
+		a, name := p.rules[alts[0].rule()].Action, calls[alts[0].row()].name
+		if lists[a] == nil {
+			order = append(order, a)
+		}
+		lists[a] = append(lists[a], name)
+	})
 	for _, a := range order {
 		slices.Sort(lists[a])
 		fmt.Fprintf(w, "%s:\n", a)
 		wrap(w, lists[a])
 	}
-	for _, i := range special {
-		for ; i != 0; i = p.nodes[i].next {
-			n := &p.nodes[i]
-			var conditions []string
-			for _, a := range p.conditions[n.conditions] {
-				conditions = append(conditions, a.String())
-			}
-			fmt.Fprintf(w, "%s if %s: %s\n", calls[n.row].name, strings.Join(conditions, " and "), n.action)
-		}
+	for _, line := range special {
+		fmt.Fprintln(w, line)
 	}
+}
+
+// conditions are lines about a call with conditions, in the order in which they are tried.
+func (p *part) conditions(alts []mention) []string {
+	var lines []string
+	p.alternatives(alts, func(m mention, args []Arg) {
+		var conditions []string
+		for _, a := range args {
+			conditions = append(conditions, a.String())
+		}
+		name := calls[m.row()].name
+		if p.through(m) {
+			name += ", through another call"
+		}
+		lines = append(lines, fmt.Sprintf("%s if %s: %s", name, strings.Join(conditions, " and "), p.rules[m.rule()].Action))
+	})
+	slices.Reverse(lines)
+	return lines
 }
 
 // wrap writes words in lines of at most 80 columns.

@@ -59,40 +59,23 @@ type Filter struct {
 	parts   []*part // nil for a filter that was none of ours
 }
 
-// part is what a filter has for one architecture.
-type part struct {
-	arch  Arch
-	other Action // for calls that no rule is about
-	// The alternatives for a call are a list that begins at its number's slot; what is
-	// behind one without conditions is never reached.
-	first [slots]int32
-	nodes []alternative // from 1 on
-	// conditions are what alternatives refer to, from 1 on.
-	conditions [][]Arg
-	// last is the highest number that the profile has a rule for. What comes after it is
-	// newer than the profile, and fails with ENOSYS if newer is true: programs then do
-	// without it, as they do on an older kernel.
-	last  uint32
-	newer bool
-}
-
-// An alternative is what happens to a call if its conditions are met.
-type alternative struct {
-	action     Action
-	conditions int32 // 0 for none
-	row        int32 // of the table; of a call that goes through another one, its own
-	next       int32 // 0 for the last
-}
-
 // Filter compiles the profile. It fails if the program gets too long for the kernel.
 func (p *Profile) Filter(m Machine) (*Filter, error) {
 	if p.raw != nil {
 		return &Filter{Program: p.raw}, nil
 	}
+	if len(p.Rules) > maxRules {
+		return nil, fmt.Errorf("%d rules: at most %d: %w", len(p.Rules), maxRules, unix.E2BIG)
+	}
 	f := &Filter{flags: p.Flags}
-	rules := p.resolve(&m)
+	counts := make([]bool, len(p.Rules))
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		counts[i] = r.Includes.includes(&m) && !r.Excludes.excludes(&m)
+	}
 	for _, a := range p.arches(m.Native) {
-		t := newPart(a, p.Default, rules)
+		t := &part{arch: a, other: p.Default, rules: p.Rules, counts: counts, index: p.index(a)}
+		t.last = t.lastCall()
 		t.newer = t.last != 0 && p.named(a, m.Native) && !p.Default.permissive()
 		f.parts = append(f.parts, t)
 	}
@@ -127,134 +110,6 @@ func (p *Profile) named(a, native Arch) bool {
 	return slices.Contains(p.Arches, a) || slices.ContainsFunc(p.Families, func(f []Arch) bool {
 		return f[0] == native && slices.Contains(f, a)
 	})
-}
-
-// resolved is a rule that counts on a machine.
-type resolved struct {
-	action     Action
-	conditions [][]Arg // of each list, all are met; one list is enough
-	rows       []int   // of the table
-}
-
-// resolve looks up what the rules are about.
-func (p *Profile) resolve(m *Machine) []resolved {
-	rules := make([]resolved, 0, len(p.Rules))
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		if !r.Includes.includes(m) || r.Excludes.excludes(m) {
-			continue
-		}
-		rows := make([]int, 0, len(r.Names))
-		for _, name := range r.Names {
-			if row := find(name); row >= 0 {
-				rows = append(rows, row)
-			}
-		}
-		rules = append(rules, resolved{r.Action, split(r.Args), rows})
-	}
-	return rules
-}
-
-// newPart collects the rules for one architecture, by number.
-func newPart(a Arch, other Action, rules []resolved) *part {
-	t := &part{arch: a, other: other, nodes: make([]alternative, 1, 512), conditions: make([][]Arg, 1, 32)}
-	// A list grows at its beginning, so the last rules come first.
-	for i := len(rules) - 1; i >= 0; i-- {
-		r := &rules[i]
-		for _, row := range r.rows {
-			c := &calls[row]
-			nr, through := c.nr[a], a == X86 && c.through != 0
-			if !through {
-				t.last = uint32(max(int32(t.last), nr))
-			}
-			if r.action == other {
-				continue // it says nothing, even where another rule does, as in runc
-			}
-			for k := len(r.conditions) - 1; k >= 0; k-- {
-				if nr >= 0 {
-					t.add(nr, row, r.action, r.conditions[k])
-				}
-				if through {
-					t.add(int32(c.through), row, r.action, c.throughArgs(r.conditions[k]))
-				}
-			}
-		}
-	}
-	for s, i := range t.first {
-		if i == 0 || t.nodes[i].next == 0 {
-			continue
-		}
-		for ; i != 0; i = t.nodes[i].next { // one without conditions covers all others
-			if t.nodes[i].conditions == 0 {
-				t.first[s] = i
-				break
-			}
-		}
-	}
-	return t
-}
-
-// add puts an alternative in front of those for a call.
-func (t *part) add(nr int32, row int, action Action, args []Arg) {
-	n := alternative{action: action, row: int32(row), next: t.first[slot(nr)]}
-	if len(args) > 0 {
-		n.conditions = int32(len(t.conditions))
-		t.conditions = append(t.conditions, args)
-	}
-	t.first[slot(nr)] = int32(len(t.nodes))
-	t.nodes = append(t.nodes, n)
-}
-
-// Numbers are small, but for ARM's own, which have slots behind the others.
-const (
-	ownSlots = 560
-	slots    = ownSlots + 16
-	ownFirst = 0xf0000 // __ARM_NR_BASE of asm/unistd.h
-)
-
-func slot(nr int32) int {
-	if nr >= ownFirst && nr < x32Bit {
-		return int(nr) - ownFirst + ownSlots
-	}
-	return int(nr &^ x32Bit)
-}
-
-func slotNumber(a Arch, slot int) uint32 {
-	switch {
-	case slot >= ownSlots:
-		return uint32(slot - ownSlots + ownFirst)
-	case a == X32:
-		return uint32(slot | x32Bit)
-	}
-	return uint32(slot)
-}
-
-// split makes lists of conditions that all must be met of a rule's.
-func split(args []Arg) [][]Arg {
-	var seen [6]bool
-	for _, a := range args {
-		if seen[a.Index] {
-			var each [][]Arg
-			for i := range args {
-				each = append(each, args[i:i+1])
-			}
-			return each
-		}
-		seen[a.Index] = true
-	}
-	return [][]Arg{args}
-}
-
-// throughArgs are the conditions for a call that is made through another one. What its
-// own argument 0 is cannot be seen then: it lies behind a pointer.
-func (c *call) throughArgs(args []Arg) []Arg {
-	through := []Arg{{Index: 0, Op: Equal, Value: uint64(c.sub)}}
-	for _, a := range args {
-		if a.Index != 0 {
-			through = append(through, a)
-		}
-	}
-	return through
 }
 
 // Load writes down the calls that have the calling thread filtered from then on. They

@@ -14,8 +14,8 @@ import (
 // A reader reads JSON (RFC 8259) whose members are known before, and remembers the first
 // thing that is wrong; after that, everything is empty. What is null is left out.
 //
-// It is here because encoding/json, by being linked, makes every start of the tool take
-// a seventh longer, whether there is a profile to read or not.
+// It is here because encoding/json, by being linked, made every start of the tool take a
+// tenth longer, whether there was a profile to read or not.
 type reader struct {
 	text []byte
 	pos  int

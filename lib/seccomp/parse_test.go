@@ -101,16 +101,11 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// Every name of the table is found, and has a slot of its own on each architecture.
+// Every name of the table is found.
 func TestTable(t *testing.T) {
 	for i, c := range calls {
 		if find(c.name) != i || !known(c.name) {
 			t.Errorf("%s: row %d, found %d", c.name, i, find(c.name))
-		}
-		for a, nr := range c.nr {
-			if nr >= 0 && (slot(nr) >= slots || slotNumber(Arch(a), slot(nr)) != uint32(nr)) {
-				t.Errorf("%s: %d of %s has slot %d", c.name, nr, Arch(a), slot(nr))
-			}
 		}
 	}
 	for _, name := range []string{"", " ", "nosuchcall", "READ"} {

@@ -97,7 +97,8 @@ type Profile struct {
 	// Flags are SECCOMP_FILTER_FLAG_* for seccomp(2).
 	Flags uint
 
-	raw []unix.SockFilter
+	raw  []unix.SockFilter
+	made *[Foreign][]mention // nil, or the index, made beforehand
 }
 
 // Where says on which machines, and with which capabilities, a rule counts.

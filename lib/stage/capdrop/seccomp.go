@@ -78,10 +78,11 @@ func (f *filter) parse(text []byte) (err error) {
 
 // compile makes a filter for a process with that bounding set of the profile.
 func (f *filter) compile(bounding caps.Set) (*seccomp.Filter, error) {
+	here := seccomp.Here(bounding)
 	if f.from == ownFilter {
-		f.profile = seccomp.Default()
+		return seccomp.DefaultFilter(here)
 	}
-	compiled, err := f.profile.Filter(seccomp.Here(bounding))
+	compiled, err := f.profile.Filter(here)
 	if err != nil {
 		return nil, fmt.Errorf("--seccomp %s: %w", f.from, err)
 	}
