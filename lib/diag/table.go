@@ -58,6 +58,9 @@ var table = []row{
 	{"set memory.limit_in_bytes", unix.EBUSY, func() []string {
 		return []string{"the group uses more than that already: see its memory.usage_in_bytes"}
 	}},
+	{"lock ", unix.EAGAIN, func() []string {
+		return []string{"the process that holds the lock lives: its pid is in the file"}
+	}},
 	{"make bridge", unix.EOPNOTSUPP, kernelLacks("bridge", "BRIDGE")},
 	{"make link", unix.EOPNOTSUPP, kernelLacks("veth", "VETH")},
 	{"set up nftables", unix.EPROTONOSUPPORT, kernelLacks("nf_tables", "NF_TABLES")},

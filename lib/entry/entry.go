@@ -52,8 +52,10 @@ type record struct {
 	ignored uint64  // ignored signals, likewise
 	closed  uintptr // standard descriptors that the caller had closed, bit n for fd n
 	link    uintptr // to the waiter, 0 for none
-	pinned  bool
-	env     []string // Environ's answer
+	// announced is the last message sent over the link.
+	announced uintptr
+	pinned    bool
+	env       []string // Environ's answer
 }
 
 var rec record
@@ -190,6 +192,7 @@ func (b *Builder) Execve(path string, argv, env []string) error {
 	}
 	all := slices.Concat(pieces...)
 	*b = Builder{}
+	announce(msgExec)               // the program may forbid it
 	_ = syscall.Exec("", argv, env) // fails, and puts the limit on open files back
 	if rec.ran {
 		restoreSignals()

@@ -16,7 +16,7 @@ import (
 func fork(base unsafe.Pointer, op *operation) uintptr {
 	spec := (*forkSpec)(at(base, uintptr(op.args[0])))
 	var ends uint64 // of a socket, the waiter's and the child's
-	if spec.features&^featAlways != 0 {
+	if spec.features&(featInit|featDetach|featHello) != 0 {
 		pair := uintptr(unsafe.Pointer(&scratch.pair))
 		if r := sys(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0, pair, 0, 0); isErr(r) {
 			return r
@@ -114,13 +114,14 @@ func takeLink(link uintptr) {
 	}
 }
 
-// announce tells a waiter that detaches of the program's execution: if that succeeds, it
-// closes the link.
+// announce tells a waiter that detaches of the program's execution, once: if that
+// succeeds, it closes the link.
 //
 //go:nosplit
 //go:norace
 func announce(message uintptr) {
-	if rec.link != 0 {
+	if rec.link != 0 && rec.announced != message {
+		rec.announced = message
 		tell(rec.link, message, 0)
 	}
 }
@@ -256,7 +257,7 @@ func hearChild() {
 		switch {
 		case closed:
 			drop(slotLink)
-			if waiting.executed {
+			if waiting.executed && waiting.features&featDetach != 0 {
 				exit(0)
 			}
 			return

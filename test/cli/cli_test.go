@@ -21,6 +21,7 @@
 //	status N COMMAND...   COMMAND ends with status N; 128+n if it died from signal n
 //	stderr-lines N        the last command wrote N lines to standard error
 //	as-user COMMAND...    run COMMAND as the ordinary user
+//	pty FILE COMMAND...   run COMMAND in a terminal, typing and reading as FILE says
 //	busybox-root DIR...   make DIR a root of busybox alone, with an empty /dev
 //
 // A script that is for root alone says [!root] skip 'needs root', one for ordinary
@@ -146,7 +147,7 @@ func runMode(t *testing.T, dir, mode string) {
 			return condition(cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status, "stderr-lines": stderrLines, "as-user": asUser, "busybox-root": busyboxRoot,
+			"status": status, "stderr-lines": stderrLines, "as-user": asUser, "busybox-root": busyboxRoot, "pty": pty,
 		},
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "testdata", "*.txtar"))

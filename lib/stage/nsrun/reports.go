@@ -16,7 +16,6 @@ import (
 type reports struct {
 	pidFile                  string
 	infoFD, statusFD, waitFD int
-	blocked                  entry.Reg
 }
 
 func (r *reports) options(fs *pflag.FlagSet) {
@@ -61,15 +60,11 @@ func (r *reports) any() bool { return r.pidFile != "" || r.infoFD >= 0 || r.stat
 // open opens, or takes over, what is reported to.
 func (r *reports) open(p *plan) {
 	to := &p.fork.Reports
-	if r.infoFD >= 0 || r.statusFD >= 0 || r.waitFD >= 0 {
+	if r.infoFD >= 0 || r.statusFD >= 0 {
 		p.raw("fcntl(F_DUPFD_CLOEXEC)", "a supervisor's descriptors are not for the payload", "fcntl(2)", func(b *entry.Builder) {
 			to.Info, to.Status = r.takeOver(b, r.infoFD), r.takeOver(b, r.statusFD)
-			r.blocked = r.takeOver(b, r.waitFD)
-			for _, fd := range []int{r.infoFD, r.statusFD, r.waitFD} {
-				if fd > 2 {
-					b.Try("close a supervisor's descriptor", unix.EBADF, unix.SYS_CLOSE, fd) // it may be one for two purposes
-				}
-			}
+			r.shut(b, r.infoFD)
+			r.shut(b, r.statusFD)
 		})
 	}
 	if r.pidFile != "" {
@@ -96,6 +91,14 @@ func (r *reports) takeOver(b *entry.Builder, fd int) entry.Reg {
 		return 0
 	}
 	return b.Get(fmt.Sprintf("use descriptor %d", fd), unix.SYS_FCNTL, fd, unix.F_DUPFD_CLOEXEC, 3)
+}
+
+// shut closes a descriptor of the caller's that has been taken over; perhaps for two
+// purposes. A standard one stays the payload's too.
+func (r *reports) shut(b *entry.Builder, fd int) {
+	if fd > 2 {
+		b.Try("close a supervisor's descriptor", unix.EBADF, unix.SYS_CLOSE, fd)
+	}
 }
 
 // lock opens and locks the pid file, which must still be the one of that name when it is
@@ -128,7 +131,7 @@ func (r *reports) block(p *plan) {
 	}
 	what := fmt.Sprintf("read from descriptor %d", r.waitFD)
 	p.raw("read(--"+blockFD+")", "the supervisor says when NEXT may begin", "read(2)", func(b *entry.Builder) {
-		b.Do(what, unix.SYS_READ, r.blocked, &entry.Buffer{Size: 8}, 1)
-		b.Close(r.blocked)
+		b.Do(what, unix.SYS_READ, r.waitFD, &entry.Buffer{Size: 8}, 1)
+		r.shut(b, r.waitFD)
 	})
 }
