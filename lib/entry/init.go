@@ -52,7 +52,7 @@ func initLoop() {
 	for {
 		sig, sent := readSignal()
 		if sig != uintptr(unix.SIGCHLD) {
-			if sent && sig != 0 {
+			if sig != 0 && mustPass(sig, sent) {
 				passOn(sig)
 			}
 			continue

@@ -185,6 +185,24 @@ func readSignal() (sig uintptr, sent bool) {
 	return uintptr(uint32(scratch.info[0])), int32(scratch.info[1]) <= 0 && uintptr(scratch.info[1]>>32) != waiting.self
 }
 
+// mustPass tells whether the child must be given a signal. What the kernel sends, for a
+// key, it sends to the whole group, in which the child is unless it has a session of its
+// own; then the init passes it on, where there is one, for it gets it too, and a second
+// signal of one kind would be lost while the first is pending.
+//
+//go:nosplit
+//go:norace
+func mustPass(sig uintptr, sent bool) bool {
+	if sent {
+		return true
+	}
+	if waiting.features&featSession == 0 || sig == uintptr(unix.SIGCONT) {
+		return false
+	}
+	key := sig == uintptr(unix.SIGINT) || sig == uintptr(unix.SIGQUIT) || sig == uintptr(unix.SIGTSTP)
+	return !key || waiting.features&featInit == 0
+}
+
 // passOn gives the child the signal just read.
 //
 //go:nosplit
@@ -204,7 +222,10 @@ func passOn(sig uintptr) {
 	}
 	const siQueue = 0xffffffff // SI_QUEUE, -1
 	if uint32(scratch.info[1]) != siQueue || int(to) < 0 {
-		sys(unix.SYS_KILL, to, sig, 0, 0, 0, 0)
+		r := sys(unix.SYS_KILL, to, sig, 0, 0, 0, 0)
+		if to != waiting.child && isErr(r) { // no group: it has not come to its session yet
+			sys(unix.SYS_KILL, waiting.child, sig, 0, 0, 0, 0)
+		}
 		return
 	}
 	// sigqueue(3): the value goes along. signalfd_siginfo has it elsewhere than siginfo_t.

@@ -52,7 +52,7 @@ var scratch struct {
 	set    uint64
 	info   [16]uint64 // siginfo_t
 	status int32
-	zero   [2]uint64 // a timespec of nothing
+	time   [2]uint64 // a timespec
 	poll   [6]pollfd
 	slash  [2]byte
 	// For what stays behind:

@@ -16,6 +16,7 @@ type copying struct {
 	terminal bool    // standard input is a terminal
 	raw      bool    // it is in raw mode
 	ended    bool    // there is no more input
+	taken    bool    // the pseudo-terminal is somebody's terminal: before, its keys are lost
 	saved    termios // its settings
 	to, from buffer  // the pseudo-terminal
 }
@@ -118,21 +119,22 @@ func makeRaw(raw bool) {
 	c.raw = ioctl(fd(slotIn), unix.TCSETS, unsafe.Pointer(t)) && raw
 }
 
-// pollCopying asks poll for what can be copied now.
+// pollCopying asks poll for what can be copied now, and returns its patience.
 //
 //go:nosplit
 //go:norace
-func pollCopying() {
+func pollCopying() uintptr {
 	in, master, out := &scratch.poll[3], &scratch.poll[4], &scratch.poll[5]
 	*in, *master, *out = pollfd{fd: -1}, pollfd{fd: -1}, pollfd{fd: -1}
 	if *heldAt(slotMaster) == 0 {
-		return
+		return forever
 	}
 	c := &waiting.copying
 	master.fd = int32(fd(slotMaster))
+	c.taken = c.taken || foreground(fd(slotMaster)) != 0
 	if c.to.end != 0 {
 		master.events |= pollOut
-	} else if !c.ended && typing() {
+	} else if c.taken && !c.ended && typing() {
 		*in = pollfd{fd: int32(fd(slotIn)), events: pollIn}
 	}
 	if c.from.end != 0 {
@@ -140,6 +142,10 @@ func pollCopying() {
 	} else {
 		master.events |= pollIn
 	}
+	if !c.taken {
+		return 2e6 // nothing tells of that
+	}
+	return forever
 }
 
 // copyAll copies what poll has found.

@@ -71,7 +71,7 @@ func tieToWaiter() uintptr {
 	// The signal is not sent for a parent that is dead already. Its pid would not tell:
 	// it is 0 for the first process of a pid namespace. Its end of the socket does.
 	scratch.poll[0] = pollfd{fd: int32(rec.link)}
-	if poll(1, true) == 1 {
+	if poll(1, 0) == 1 {
 		exit(128 + uintptr(unix.SIGKILL))
 	}
 	return 0
@@ -136,18 +136,21 @@ const (
 	pollOut = 4
 )
 
-// poll waits for one of the first n of scratch.poll, or just looks. What ends a
+// poll waits for one of the first n of scratch.poll for so many nanoseconds. What ends a
 // descriptor (POLLHUP, POLLERR) is always looked for.
 //
 //go:nosplit
 //go:norace
-func poll(n uintptr, look bool) uintptr {
+func poll(n, patience uintptr) uintptr {
 	timeout := uintptr(0)
-	if look {
-		timeout = uintptr(unsafe.Pointer(&scratch.zero))
+	if patience != forever {
+		scratch.time[1] = uint64(patience)
+		timeout = uintptr(unsafe.Pointer(&scratch.time))
 	}
 	return sys(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&scratch.poll)), n, timeout, 0, 0, 0)
 }
+
+const forever = ^uintptr(0)
 
 // stayAsWaiter, stayAsInit and stayAsWatch go on with waiter, initLoop and watch on the
 // stack that the process began with, where nothing is needed any more. They do not return.
@@ -183,8 +186,7 @@ func waiter() {
 		scratch.poll[0] = pollfd{fd: int32(fd(slotSignals)), events: pollIn}
 		scratch.poll[1] = pollfd{fd: int32(fd(slotLink)), events: pollIn}
 		scratch.poll[2] = pollfd{fd: int32(fd(slotParent)), events: pollIn}
-		pollCopying()
-		if isErr(poll(6, false)) {
+		if isErr(poll(6, pollCopying())) {
 			continue
 		}
 		copyAll()
@@ -242,7 +244,7 @@ func waiterSignal(sig uintptr, sent bool) {
 		}
 	case sig == uintptr(unix.SIGWINCH) && *heldAt(slotMaster) != 0:
 		followSize()
-	case sent, waiting.features&featSession != 0 && sig != uintptr(unix.SIGCONT):
+	case mustPass(sig, sent):
 		passOn(sig)
 	}
 }

@@ -57,7 +57,7 @@ func watch() {
 	letGo(nil)
 	for {
 		scratch.poll[0] = pollfd{fd: int32(fd(slotParent)), events: pollIn}
-		if r := poll(1, false); !isErr(r) {
+		if r := poll(1, forever); !isErr(r) {
 			break
 		}
 	}
