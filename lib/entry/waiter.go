@@ -23,6 +23,7 @@ func fork(base unsafe.Pointer, op *operation) uintptr {
 		}
 		ends = scratch.pair
 	}
+	findTerminal() // before the child can change whose it is
 	becomeParent()
 	pid := sys(unix.SYS_CLONE, uintptr(spec.flags)|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid != 0 && !isErr(pid) {
@@ -34,6 +35,7 @@ func fork(base unsafe.Pointer, op *operation) uintptr {
 		stayAsWaiter()
 	}
 	stopBeingParent()
+	*heldAt(slotTerminal) = 0
 	setWaiting(base, spec, 0)
 	if isErr(pid) {
 		cleanUp() // there will be no waiter to do it
@@ -173,7 +175,6 @@ func waiter() {
 	holdReg(slotInfo, spec.info)
 	holdReg(slotStatus, spec.status)
 	hold(slotStderr, 2)
-	findTerminal()
 	startCopying()
 	var locks unsafe.Pointer
 	if spec.hold != 0 {
