@@ -329,7 +329,8 @@ func run(tools []*Tool, name string) int {
 		entry.Die(resume.Status)
 	}
 
-	if resume == nil {
+	first := resume == nil || resume.Prepared
+	if first {
 		c.State = firstState()
 	} else if err := c.decode(resume.State); err != nil {
 		return fail(name, err)
@@ -368,7 +369,7 @@ func run(tools []*Tool, name string) int {
 		}
 		return 0
 	}
-	if resume == nil {
+	if first {
 		if c.State.Mnt {
 			c.facts = append(c.facts, fact{MountNS, before})
 		}

@@ -46,12 +46,16 @@ type record struct {
 	forked  bool    // a Fork came to pass: a waiter stands behind this process
 	astray  bool    // its children would belong to another pid namespace: see comeBack
 	strings uintptr // of the environment, that hold the program
-	failed  uint64
-	errno   uint64
-	mask    uint64  // blocked signals, bit n-1 for signal n
-	ignored uint64  // ignored signals, likewise
-	closed  uintptr // standard descriptors that the caller had closed, bit n for fd n
-	link    uintptr // to the waiter, 0 for none
+	// prepared tells that a prepared program was run, and index, if that went well, which
+	// word the payload's name is that could not be executed.
+	prepared bool
+	index    uintptr
+	failed   uint64
+	errno    uint64
+	mask     uint64  // blocked signals, bit n-1 for signal n
+	ignored  uint64  // ignored signals, likewise
+	closed   uintptr // standard descriptors that the caller had closed, bit n for fd n
+	link     uintptr // to the waiter, 0 for none
 	// announced is the last message sent over the link.
 	announced uintptr
 	pinned    bool

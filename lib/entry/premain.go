@@ -99,6 +99,12 @@ func premain() {
 			comeBack(unsafe.Pointer(&program), rec.failed)
 		}
 	}
+	if !rec.secure && !rec.resumed {
+		if index, ok := usePrepared(); ok {
+			rec.prepared = true
+			runPrepared(index)
+		}
+	}
 	needRoom()
 	tuneRuntime()
 	pin()
@@ -431,13 +437,22 @@ func execList(base unsafe.Pointer, op *operation) uintptr {
 	if op.args[execEnv] != 0 {
 		env = pointers(base, uintptr(op.args[execEnv]))
 	}
-	worst := failure(uintptr(unix.ENOENT))
 	if op.flag&execAnnounced == 0 {
 		announce(msgExec)
 	}
+	return tryPaths(list, argv, env, op.flag)
+}
+
+// tryPaths executes the first that can be executed of a list of paths, or only looks for
+// it.
+//
+//go:nosplit
+//go:norace
+func tryPaths(list unsafe.Pointer, argv, env uintptr, flags uint16) uintptr {
+	worst := failure(uintptr(unix.ENOENT))
 	for p := list; *(*byte)(p) != 0; p = unsafe.Add(p, 1) {
 		var r uintptr
-		if op.flag&execLook != 0 {
+		if flags&execLook != 0 {
 			r = sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)
 		} else {
 			r = sys(unix.SYS_EXECVE, uintptr(p), argv, env, 0, 0, 0)
@@ -445,7 +460,7 @@ func execList(base unsafe.Pointer, op *operation) uintptr {
 		switch r {
 		case failure(uintptr(unix.ENOENT)), failure(uintptr(unix.ENOTDIR)):
 		case failure(uintptr(unix.EACCES)):
-			if op.flag&execSearch == 0 || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
+			if flags&execSearch == 0 || !isErr(sys(unix.SYS_FACCESSAT, atFdcwd, uintptr(p), unix.F_OK, 0, 0, 0)) {
 				worst = r
 			}
 		default:

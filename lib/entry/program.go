@@ -297,6 +297,9 @@ type Resume struct {
 	State string
 	// Err is the operation that failed, an *OpError, or nil.
 	Err error
+	// Prepared tells that it was no Go program: a program made before was carried out
+	// for these words. State is empty.
+	Prepared bool
 	// Forked tells that a [Fork] came to pass: a waiter of this process cleans up.
 	Forked bool
 	// Cleaner, when not nil, are the words of a [Fork] whose waiter this process was;
@@ -314,6 +317,9 @@ const (
 func Resumed() *Resume {
 	if !rec.ran {
 		return nil
+	}
+	if rec.prepared {
+		return &Resume{Prepared: true, Forked: rec.forked, Err: preparedError()}
 	}
 	if rec.resumed {
 		base := unsafe.Pointer(&program)

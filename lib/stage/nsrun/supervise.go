@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/pflag"
@@ -148,14 +149,10 @@ func (v *supervise) hello(p *plan) bool {
 	return p.fork.Deathsig != 0 && !p.fork.Init || p.terminal.pty || p.reports.any()
 }
 
-// isInit tells whether a payload is a program that knows how to be process 1.
+// Inits are programs that know how to be process 1.
+var Inits = []string{"init", "systemd", "tini", "tini-static", "dumb-init", "catatonit", "s6-svscan", "runit", "openrc-init"}
+
+// isInit tells whether a payload is one of them.
 func isInit(payload []string) bool {
-	if payload == nil {
-		return false
-	}
-	switch filepath.Base(payload[0]) {
-	case "init", "systemd", "tini", "tini-static", "dumb-init", "catatonit", "s6-svscan", "runit", "openrc-init":
-		return true
-	}
-	return false
+	return payload != nil && slices.Contains(Inits, filepath.Base(payload[0]))
 }
