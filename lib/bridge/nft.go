@@ -109,13 +109,13 @@ func (c *conn) forget(set string, elems ...*nl.RtAttr) error {
 	return nil
 }
 
-// An entry is an element of a set, and what a map has for it.
-type entry struct{ key, data []byte }
+// An item is an element of a set, and what a map has for it.
+type item struct{ key, data []byte }
 
-// entries returns the elements of a set or a map, of an interval its first; none where
+// items returns the elements of a set or a map, of an interval its first; none where
 // there is no such set.
-func (c *conn) entries(set string) ([]entry, error) {
-	var all []entry
+func (c *conn) items(set string) ([]item, error) {
+	var all []item
 	req := message(unix.NFT_MSG_GETSETELEM, 0, text(unix.NFTA_SET_ELEM_LIST_TABLE, tableName), text(unix.NFTA_SET_ELEM_LIST_SET, set))
 	err := c.dump(req, func() { all = nil }, func(body []byte) {
 		if len(body) < 4 {
@@ -128,7 +128,7 @@ func (c *conn) entries(set string) ([]entry, error) {
 			value := func(kind int) []byte {
 				return slices.Clone(attrs(attrs(elem).get(kind)).get(unix.NFTA_DATA_VALUE))
 			}
-			all = append(all, entry{value(unix.NFTA_SET_ELEM_KEY), value(unix.NFTA_SET_ELEM_DATA)})
+			all = append(all, item{value(unix.NFTA_SET_ELEM_KEY), value(unix.NFTA_SET_ELEM_DATA)})
 		})
 	})
 	if errors.Is(err, unix.ENOENT) {
@@ -142,7 +142,7 @@ func (c *conn) entries(set string) ([]entry, error) {
 
 // members returns the keys of a set.
 func (c *conn) members(set string) (keys [][]byte, err error) {
-	all, err := c.entries(set)
+	all, err := c.items(set)
 	for _, e := range all {
 		keys = append(keys, e.key)
 	}
@@ -245,7 +245,7 @@ func element(key []byte, flags int) *nl.RtAttr {
 	return e
 }
 
-// elementKey is the key of an element, as entries returns it.
+// elementKey is the key of an element, as items returns it.
 func elementKey(e *nl.RtAttr) []byte {
 	return attrs(attrs(e.Serialize()[unix.SizeofRtAttr:]).get(unix.NFTA_SET_ELEM_KEY)).get(unix.NFTA_DATA_VALUE)
 }

@@ -134,8 +134,8 @@ func word(b ...byte) []byte { return append(b, make([]byte, 4-len(b))...) }
 
 func portWord(p uint16) []byte { return word(byte(p>>8), byte(p)) }
 
-func (m Mapping) entry() entry {
-	var e entry
+func (m Mapping) item() item {
+	var e item
 	if m.Addr.IsValid() {
 		e.key = m.Addr.AsSlice()
 	}
@@ -144,8 +144,8 @@ func (m Mapping) entry() entry {
 	return e
 }
 
-// readMapping is the reverse of entry.
-func readMapping(e entry) (m Mapping, ok bool) {
+// readMapping is the reverse of item.
+func readMapping(e item) (m Mapping, ok bool) {
 	if n := len(e.key) - 8; n > 0 {
 		if m.Addr, ok = netip.AddrFromSlice(e.key[:n]); !ok {
 			return m, false
@@ -163,7 +163,7 @@ func readMapping(e entry) (m Mapping, ok bool) {
 }
 
 func (m Mapping) request(kind, flags int) *nl.NetlinkRequest {
-	e := m.entry()
+	e := m.item()
 	elem := element(e.key, 0)
 	if kind == unix.NFT_MSG_NEWSETELEM {
 		elem.AddChild(nested(unix.NFTA_SET_ELEM_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, e.data)))
@@ -177,11 +177,11 @@ func (m Mapping) request(kind, flags int) *nl.NetlinkRequest {
 func (c *conn) published() ([]Mapping, error) {
 	var all []Mapping
 	for _, name := range []string{mapPub4, mapPub6, mapAt4, mapAt6} {
-		entries, err := c.entries(name)
+		items, err := c.items(name)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range entries {
+		for _, e := range items {
 			if m, ok := readMapping(e); ok {
 				all = append(all, m)
 			}

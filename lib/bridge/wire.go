@@ -198,17 +198,30 @@ func (b *Bridge) lease(r Request, ip netip.Addr, p netip.Prefix) Lease {
 
 // link1 makes the link: EEXIST if the address is taken.
 func (h *Host) link1(b *Bridge, r Request, l Lease) error {
-	inside, outside := hardware(l.Addr.Addr())
+	// A thread's id will do: it names the namespaces of that thread.
+	err := h.conn.do(pairRequest(b, r, l, 0, 0, number(unix.IFLA_NET_NS_PID, unix.Gettid())))
+	if err != nil {
+		return fmt.Errorf("make link %s to bridge %s: %w", l.Host, b.Name, err)
+	}
+	return nil
+}
+
+// pairRequest asks for the veth pair of a lease: one end at the bridge, the other in the
+// namespace that ns says, with those indices or, for 0, the next ones that are free. The
+// kernel lets both be chosen, or none.
+func pairRequest(b *Bridge, r Request, l Lease, outsideIndex, insideIndex int, ns *nl.RtAttr) *nl.NetlinkRequest {
+	mac, outside := hardware(l.Addr.Addr())
 	if r.MAC != nil {
-		inside = r.MAC
+		mac = r.MAC
 	}
 	mtu := b.MTU
 	if r.MTU != 0 {
 		mtu = r.MTU
 	}
-	near := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	near, far := nl.NewIfInfomsg(unix.AF_UNSPEC), nl.NewIfInfomsg(unix.AF_UNSPEC)
 	near.Flags, near.Change = unix.IFF_UP, unix.IFF_UP
-	err := h.conn.do(request(
+	near.Index, far.Index = int32(outsideIndex), int32(insideIndex)
+	return request(
 		unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, near,
 		text(unix.IFLA_IFNAME, l.Host),
 		nl.NewRtAttr(unix.IFLA_ADDRESS, outside),
@@ -217,17 +230,8 @@ func (h *Host) link1(b *Bridge, r Request, l Lease) error {
 		nest(unix.IFLA_LINKINFO,
 			text(unix.IFLA_INFO_KIND, "veth"),
 			nest(unix.IFLA_INFO_DATA, nest(nl.VETH_INFO_PEER,
-				nl.NewIfInfomsg(unix.AF_UNSPEC),
-				text(unix.IFLA_IFNAME, l.Ifname),
-				nl.NewRtAttr(unix.IFLA_ADDRESS, inside),
-				number(unix.IFLA_MTU, mtu),
-				// A thread's id will do: it names the namespaces of that thread.
-				number(unix.IFLA_NET_NS_PID, unix.Gettid())))),
-	))
-	if err != nil {
-		return fmt.Errorf("make link %s to bridge %s: %w", l.Host, b.Name, err)
-	}
-	return nil
+				far, text(unix.IFLA_IFNAME, l.Ifname), nl.NewRtAttr(unix.IFLA_ADDRESS, mac), number(unix.IFLA_MTU, mtu), ns))),
+	)
 }
 
 // dress gives the link that was just made, if err is nil, what cannot be part of that
@@ -374,22 +378,37 @@ func Configure(l Lease) error {
 		return fmt.Errorf("find %s: %w", l.Ifname, err)
 	}
 	index := int(ifr.Uint32())
-	const lo = 1 // LOOPBACK_IFINDEX
-	reqs := []*nl.NetlinkRequest{setUp(lo), addAddr(index, l.Addr)}
-	var six []*nl.NetlinkRequest
-	if l.Addr6.IsValid() {
-		// Before the link is up: it would begin to make an address of its own.
-		six = append(six, withoutLinkLocal(index), addAddr(index, linkLocal(l.Addr.Addr())), addAddr(index, l.Addr6))
-	}
-	for _, p := range l.Extra {
-		reqs = append(reqs, addAddr(index, p))
-	}
-	if six != nil {
+	if six := configure6(l, index); six != nil {
 		if err := c.do(six...); noIPv6(bare(err)) && !l.explicit6 {
 			l.Gateway6 = netip.Addr{} // this namespace is told to do without
 		} else if err != nil {
 			return fmt.Errorf("configure %s %s: %w", l.Ifname, l.Addr6, err)
 		}
+	}
+	if err := c.do(configure4(l, index)...); err != nil {
+		return fmt.Errorf("configure %s %s: %w", l.Ifname, l.Addr, err)
+	}
+	if l.rateOut != 0 {
+		return limitRate(c, index, l.rateOut)
+	}
+	return nil
+}
+
+// configure6 are the requests for the IPv6 address, which come before the link is up: it
+// would begin to make an address of its own.
+func configure6(l Lease, index int) []*nl.NetlinkRequest {
+	if !l.Addr6.IsValid() {
+		return nil
+	}
+	return []*nl.NetlinkRequest{withoutLinkLocal(index), addAddr(index, linkLocal(l.Addr.Addr())), addAddr(index, l.Addr6)}
+}
+
+// configure4 are the requests for all else.
+func configure4(l Lease, index int) []*nl.NetlinkRequest {
+	const lo = 1 // LOOPBACK_IFINDEX
+	reqs := []*nl.NetlinkRequest{setUp(lo), addAddr(index, l.Addr)}
+	for _, p := range l.Extra {
+		reqs = append(reqs, addAddr(index, p))
 	}
 	reqs = append(reqs, setUp(index))
 	for _, gateway := range []netip.Addr{l.Gateway, l.Gateway6} {
@@ -397,13 +416,7 @@ func Configure(l Lease) error {
 			reqs = append(reqs, defaultRoute(index, gateway))
 		}
 	}
-	if err := c.do(reqs...); err != nil {
-		return fmt.Errorf("configure %s %s: %w", l.Ifname, l.Addr, err)
-	}
-	if l.rateOut != 0 {
-		return limitRate(c, index, l.rateOut)
-	}
-	return nil
+	return reqs
 }
 
 func defaultRoute(index int, gateway netip.Addr) *nl.NetlinkRequest {

@@ -87,6 +87,13 @@ type Returner interface {
 	Returns(link *Link) bool
 }
 
+// An Ahead is a stage with steps that must be taken before those of an earlier stage of
+// the chain: what takes the privileges that the earlier one gives up. Those with Do come
+// before all others, those with Write before the first of the next life.
+type Ahead interface {
+	Ahead(c *Chain, link *Link) []Step
+}
+
 // A Step is one thing that a stage does: a value, which can be described before it is
 // done. Either Do or Write is set.
 type Step struct {
@@ -224,6 +231,12 @@ func (c *Chain) Made(f Fact, link *Link) bool {
 // Provides tells whether link itself provides f.
 func (c *Chain) Provides(f Fact, link *Link) bool {
 	return slices.Contains(c.facts, fact{f, c.place(link)})
+}
+
+// Adjacent tells whether the stage of this chain right before link provides f.
+func (c *Chain) Adjacent(f Fact, link *Link) bool {
+	place, ok := c.last(f, c.place(link))
+	return ok && place != before && place == c.place(link)-1
 }
 
 // Past tells whether the stage before link that provides f has taken its steps, in an

@@ -32,13 +32,29 @@ type placed struct {
 
 func newRun(c *Chain, resume *entry.Resume) *Run {
 	r := &Run{Chain: c, State: &c.State, resume: resume, tool: c.Links[len(c.Links)-1].As}
+	var early, ahead []placed
 	for _, l := range c.Links {
 		for _, s := range l.Stage.Steps(c, l) {
 			r.steps = append(r.steps, placed{s, l})
 		}
+		if a, ok := l.Stage.(Ahead); ok {
+			for _, s := range a.Ahead(c, l) {
+				if s.Do != nil {
+					early = append(early, placed{s, l})
+				} else {
+					ahead = append(ahead, placed{s, l})
+				}
+			}
+		}
 	}
-	if c.State.Done < len(r.steps) {
-		c.first = c.place(r.steps[c.State.Done].link)
+	if ahead != nil {
+		at := max(0, slices.IndexFunc(r.steps, func(p placed) bool { return p.NextLife }))
+		r.steps = slices.Insert(r.steps, at, ahead...)
+	}
+	r.steps = append(early, r.steps...)
+	c.first = len(c.Links)
+	for _, s := range r.steps[min(c.State.Done, len(r.steps)):] {
+		c.first = min(c.first, c.place(s.link))
 	}
 	return r
 }

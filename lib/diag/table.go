@@ -62,6 +62,8 @@ var table = []row{
 		return []string{"the process that holds the lock lives: its pid is in the file"}
 	}},
 	{"make bridge", unix.EOPNOTSUPP, kernelLacks("bridge", "BRIDGE")},
+	{"make a link to bridge", unix.EEXIST, says("the address is taken ('netbr --list'), or the new namespace has a link of that name")},
+	{"take the name", unix.EEXIST, says("another container has it: 'netbr --list --hosts'")},
 	{"make link", unix.EOPNOTSUPP, kernelLacks("veth", "VETH")},
 	{"set up nftables", unix.EPROTONOSUPPORT, kernelLacks("nf_tables", "NF_TABLES")},
 	{"set up nftables", unix.EOPNOTSUPP, kernelLacks("nf_tables", "NF_TABLES_INET")},

@@ -197,6 +197,24 @@ func (b *Builder) IfDiffer(what string, x, y any, then func()) {
 	b.ops[i].onOK = b.since(i)
 }
 
+// IfEqual compares two words under mask, each a Field, a Reg or a number; then is written
+// for their being equal, otherwise for their being different.
+func (b *Builder) IfEqual(what string, x, y any, mask uintptr, then, otherwise func()) {
+	b.Check(what, x, y, mask, 0)
+	equal := b.place()
+	b.ops[equal-1].onErr = 1 // different: past the jump
+	b.op(kindJump, what)
+	otherwise()
+	end := b.place()
+	b.op(kindJump, what)
+	b.ops[equal].onOK = b.since(equal)
+	then()
+	b.ops[end].onOK = b.since(end)
+}
+
+// Fail has the program fail.
+func (b *Builder) Fail(what string, errno unix.Errno) { b.Check(what, 0, 1, 1, errno) }
+
 // EachBit makes a system call for each bit of mask, with [Bit] among its arguments. In
 // what, {} stands for the bit.
 func (b *Builder) EachBit(what string, mask uint64, nr int, args ...any) {

@@ -61,7 +61,9 @@ Needs root. As an ordinary user: pasta(1).
   netbr -- sh                                 on staves0
   netbr --publish 8080:80 --name web -- httpd -f
   netbr --bridge lab --addr 10.9.0.5/24 -- sh
-  cgset -- netbr -- nsrun -- sh               netbr comes before nsrun`,
+  cgset -- netbr -- nsrun -- sh               netbr comes before nsrun
+  nsrun -Ur -- netbr -- sh                    or right after one that makes a user namespace,
+                                              whose root then owns the network namespace`,
 }
 
 type stage struct {
@@ -125,10 +127,10 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		return err
 	}
 	if c.Made(chain.UserNS, link) {
-		return diag.WithHint(errors.New("a user namespace made before has no power over this host's network"),
-			"put netbr before nsrun: netbr -- nsrun -U ...", pastaHint)
-	}
-	if c.Made(chain.NetNS, link) {
+		if err := s.checkAbroad(c, link); err != nil {
+			return err
+		}
+	} else if c.Made(chain.NetNS, link) {
 		return diag.WithHint(errors.New("the network namespace has been made already: netbr makes its own, and wires it from outside"),
 			"leave the earlier one out (nsrun without -n, one netbr), or put netbr before nsrun")
 	}

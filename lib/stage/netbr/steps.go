@@ -10,6 +10,7 @@ import (
 
 	"staves/lib/bridge"
 	"staves/lib/chain"
+	"staves/lib/entry"
 )
 
 // wiring is what steps leave for those after them.
@@ -19,11 +20,16 @@ type wiring struct {
 	br       *bridge.Bridge
 	lease    bridge.Lease
 	sockets  []int
+	abroad   *bridge.Abroad
+	helper   *entry.Helper
 }
 
 // Steps are taken in one life, one behind the other: they need nothing of what an
 // earlier stage of the chain provides, and what one opens the next ones use.
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
+	if c.Made(chain.UserNS, link) {
+		return append(s.abroadSteps(c, link), s.nameSteps(c, link)...)
+	}
 	var steps []chain.Step
 	step := func(call, why, man string, do func() error) {
 		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, Outside: true, Do: func(r *chain.Run) error {
