@@ -2,7 +2,6 @@ package diag
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -20,19 +19,31 @@ type row struct {
 var table = []row{
 	{"unshare(CLONE_NEWUSER", unix.EPERM, userNamespaceRefused},
 	{"clone(CLONE_NEWUSER", unix.EPERM, userNamespaceRefused},
+	{"unshare(CLONE_NEWUSER", unix.EACCES, mapRefused},
+	{"clone(CLONE_NEWUSER", unix.EACCES, mapRefused},
 	{"unshare(", unix.EPERM, needsRoot},
 	{"clone(", unix.EPERM, needsRoot},
 	{"unshare(", unix.ENOSPC, limitReached},
 	{"clone(", unix.ENOSPC, limitReached},
-	{"clone(", unix.ENOMEM, func() []string {
-		return []string{"the first process of this pid namespace has ended, so nothing can be forked in it any more (pid_namespaces(7))"}
-	}},
+	{"clone(", unix.ENOMEM, says("the first process of this pid namespace has ended, so nothing can be forked in it any more (pid_namespaces(7))")},
 	{"write /proc/self/uid_map", unix.EPERM, mapRefused},
 	{"write /proc/self/uid_map", unix.EACCES, mapRefused},
 	{"write /proc/self/gid_map", unix.EPERM, mapRefused},
+	{"write /proc/self/setgroups", unix.EPERM, says("setgroups(2) is denied for good in the user namespace around this one, or the groups have been mapped already (user_namespaces(7))")},
+	{"write /proc/self/timens_offsets", unix.ERANGE, says("the clock would begin below 0, or end beyond what it can count: a clock that shows N seconds can be set back by less than N (cat /proc/uptime)")},
+	{"write /proc/self/timens_offsets", unix.EACCES, says("there is a process in the time namespace already: its clocks can no longer be shifted (time_namespaces(7))")},
+	{"write /proc/self/timens_offsets", unix.EPERM, says("to shift a clock takes CAP_SYS_TIME in the user namespace that owns the time namespace (time_namespaces(7)): add -U -r")},
+	{"run newuidmap", unix.EPERM, subIDsRefused},
+	{"run newgidmap", unix.EPERM, subIDsRefused},
+	{"bind the ", unix.EINVAL, bindRefused},
+	{"bind the ", unix.EPERM, says("to keep a namespace takes a mount, and so CAP_SYS_ADMIN where the file is: as root, or in a user and mount namespace (nsrun -U -r -m -- nsrun --net=FILE)")},
+	{"setns(", unix.EPERM, joinRefused},
 	{"mount proc", unix.EPERM, procRefused},
+	{"mount binfmt_misc", unix.EPERM, says("a user namespace has a binfmt_misc of its own since Linux 6.7; before, only root mounts it")},
+	{"mount binfmt_misc", unix.ENODEV, kernelLacks("binfmt_misc", "BINFMT_MISC")},
 	{"setgroups to", unix.EINVAL, idNotMapped},
 	{"setresgid to", unix.EINVAL, idNotMapped},
+	{"setresgid to", unix.EPERM, says("to become another group or user takes CAP_SETGID and CAP_SETUID: be root, here or in a user namespace (nsrun -U -r)")},
 	{"setresuid to", unix.EINVAL, idNotMapped},
 	{"setuid to", unix.EINVAL, idNotMapped},
 	{"setgid to", unix.EINVAL, idNotMapped},
@@ -154,57 +165,6 @@ func pivotRefused() []string {
 		return []string{"the present root is a chroot, not a mount: enter it with 'pivot ROOT' instead of chroot"}
 	}
 	return []string{"the present root may be an initramfs, which pivot_root(2) cannot put away: see switch_root(8)"}
-}
-
-func userNamespaceRefused() []string {
-	if readFile("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
-		return []string{"this kernel keeps user namespaces from ordinary users: sysctl kernel.unprivileged_userns_clone=1"}
-	}
-	if inChroot() {
-		return []string{"the kernel makes no user namespace inside a chroot (user_namespaces(7)); use 'pivot ROOT' instead of chroot"}
-	}
-	if strings.Contains(readFile("/proc/self/status"), "Seccomp:\t2") {
-		return []string{"a seccomp filter is in force here, as in a container: it may forbid user namespaces"}
-	}
-	return []string{"the kernel refuses user namespaces here: see user_namespaces(7), and /proc/sys/user/max_user_namespaces"}
-}
-
-// inChroot tells whether this process's root is another than its mount namespace's.
-func inChroot() bool {
-	line, _, _ := strings.Cut(readFile("/proc/self/mountinfo"), "\n")
-	for _, l := range strings.Split(readFile("/proc/self/mountinfo"), "\n") {
-		if f := strings.Fields(l); len(f) > 4 && f[4] == "/" {
-			return false
-		}
-	}
-	return line != "" || readFile("/proc/self/mountinfo") == ""
-}
-
-func limitReached() []string {
-	for _, k := range []string{"user", "mnt", "pid", "net", "uts", "ipc", "cgroup", "time"} {
-		f := "/proc/sys/user/max_" + k + "_namespaces"
-		if readFile(f) == "0" {
-			return []string{fmt.Sprintf("%s is 0: sysctl user.max_%s_namespaces=10000", f, k)}
-		}
-	}
-	return []string{"a limit of /proc/sys/user/max_*_namespaces is reached, or namespaces are nested 32 deep"}
-}
-
-func mapRefused() []string {
-	if readFile("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-		return []string{
-			"AppArmor keeps ordinary users from using user namespaces on this machine",
-			"allow it: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give this program a profile with 'userns,'",
-		}
-	}
-	return []string{"an ordinary user can map only itself, once; root's id needs CAP_SETFCAP as well (user_namespaces(7))"}
-}
-
-func procRefused() []string {
-	return []string{
-		"a user namespace may mount proc only with a pid namespace of its own (nsrun -p), and only where /proc is not masked",
-		"in a container, whose /proc is, leave it out: pivot --proc=none",
-	}
 }
 
 func idNotMapped() []string {

@@ -252,3 +252,33 @@ func SubIDs(file, name string, uid uint32) ([]Block, error) {
 	}
 	return blocks, nil
 }
+
+// Beyond returns the first ids of m's outer ones that are neither in blocks, which are
+// what a user's tool may map, nor the user's own id mapped by itself.
+func (m Map) Beyond(blocks []Block, own uint32) (missing Block, ok bool) {
+	for _, r := range m {
+		if r.Count == 1 && r.Outer == own {
+			continue
+		}
+		at, end := uint64(r.Outer), uint64(r.Outer)+uint64(r.Count)
+		for at < end {
+			next := at
+			for _, b := range blocks {
+				if first, last := uint64(b.First), uint64(b.First)+uint64(b.Count); first <= at && at < last {
+					next = max(next, last)
+				}
+			}
+			if next > at {
+				at = next
+				continue
+			}
+			for _, b := range blocks {
+				if first := uint64(b.First); first > at {
+					end = min(end, first)
+				}
+			}
+			return Block{uint32(at), uint32(end - at)}, true
+		}
+	}
+	return Block{}, false
+}

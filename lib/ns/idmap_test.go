@@ -206,3 +206,24 @@ func TestSubIDs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestBeyond(t *testing.T) {
+	blocks := []Block{{100000, 10}, {100010, 10}, {200000, 5}}
+	for text, want := range map[string]string{
+		"0:100000:20":           "",
+		"0:1000:1 1:100005:15":  "",
+		"0:1000:2":              "1000 2",
+		"0:99990:20":            "99990 10",
+		"0:100015:10":           "100020 5",
+		"0:300000:1":            "300000 1",
+		"0:100000:1 5:200004:3": "200005 2",
+	} {
+		got := ""
+		if b, missing := parseMap(t, text).Beyond(blocks, 1000); missing {
+			got = fmt.Sprintf("%d %d", b.First, b.Count)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"staves/lib/diag"
 	"staves/lib/entry"
 	"staves/lib/ns"
+	"staves/lib/probe"
 )
 
 // maps are the id maps of a new user namespace, and what else belongs to its making.
@@ -165,7 +166,7 @@ func (m *maps) read(p *plan) (id ids, err error) {
 	}
 	for _, a := range []*axis{&id.users, &id.groups} {
 		if len(a.m) > 0 && !a.direct() {
-			if a.path, err = findTool(a.Tool); err != nil {
+			if err := a.delegate(uid); err != nil {
 				return id, err
 			}
 		}
@@ -252,15 +253,39 @@ func subIDsError(err error) error {
 	return diag.WithHint(err, fmt.Sprintf("give the user some ids, as root: echo %s:%d:65536 >>%s", none.User, none.Free, none.File))
 }
 
-// findTool finds newuidmap or newgidmap.
-func findTool(name string) (string, error) {
-	for _, path := range chain.Candidates(name) {
+// delegate finds the tool that writes the map for an ordinary user, and sees to it that it
+// will: the ids are uid's subordinate ones.
+func (a *axis) delegate(uid uint32) error {
+	for _, path := range chain.Candidates(a.Tool) {
 		if unix.Access(path, unix.X_OK) == nil {
-			return path, nil
+			a.path = path
+			break
 		}
 	}
-	return "", diag.WithHint(fmt.Errorf("find %s: %w", name, unix.ENOENT),
-		"an ordinary user maps more than its own id with the help of this setuid program: install it (on Debian the package uidmap)")
+	if a.path == "" {
+		return diag.WithHint(fmt.Errorf("find %s: %w", a.Tool, unix.ENOENT),
+			"an ordinary user maps more than its own id with the help of this setuid program: install it (on Debian the package uidmap)")
+	}
+	if nss, err := probe.ReadProc("/etc/nsswitch.conf"); err == nil && strings.Contains(nss, "\nsubid:") {
+		return nil // the lines are elsewhere
+	}
+	account, _ := caps.Files.AccountOf(uid) // a number does without
+	own, err := ns.SubIDs(a.SubIDs, account.Name, uid)
+	var none *ns.NoSubIDsError
+	if err != nil && !errors.As(err, &none) {
+		return err
+	}
+	missing, beyond := a.m.Beyond(own, a.own)
+	if !beyond {
+		return nil
+	}
+	name := account.Name
+	if name == "" {
+		name = fmt.Sprint(uid)
+	}
+	last := missing.First + (missing.Count - 1)
+	return diag.WithHint(fmt.Errorf("%s does not give the user %s the ids %d to %d", a.SubIDs, name, missing.First, last),
+		fmt.Sprintf("if nobody else has them, as root: echo %s:%d:%d >>%s", name, missing.First, missing.Count, a.SubIDs))
 }
 
 // privileged tells whether any map may be written.

@@ -1,0 +1,129 @@
+package diag
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Hints for steps of namespaces(7), by looks at this machine.
+
+// userNamespaceRefused: the causes that can be seen, in the order in which the kernel looks.
+func userNamespaceRefused() []string {
+	switch {
+	case readFile("/proc/sys/kernel/unprivileged_userns_clone") == "0" && unix.Geteuid() != 0:
+		return []string{"this kernel keeps user namespaces from ordinary users: sysctl kernel.unprivileged_userns_clone=1"}
+	case inChroot():
+		return []string{"the kernel makes no user namespace inside a chroot (user_namespaces(7)); use 'pivot ROOT' instead of chroot"}
+	case !mapped("/proc/self/uid_map", unix.Geteuid()) || !mapped("/proc/self/gid_map", unix.Getegid()):
+		return []string{"the present user or group has no id in this user namespace, so none can be made in it: map it where this one is made (nsrun -U -r)"}
+	case strings.Contains(readFile("/proc/self/status"), "Seccomp:\t2"):
+		return []string{"a seccomp filter is in force here, as in a container: it may forbid user namespaces"}
+	}
+	return []string{"the kernel refuses user namespaces here: see user_namespaces(7), and /proc/sys/user/max_user_namespaces"}
+}
+
+// mapped tells whether a user namespace has an id, by its map; an id without one looks
+// like 65534, which could be one too.
+func mapped(file string, id int) bool {
+	for line := range strings.Lines(readFile(file)) {
+		var inner, outer, count int
+		if _, err := fmt.Sscan(line, &inner, &outer, &count); err == nil && id >= inner && id-inner < count {
+			return true
+		}
+	}
+	return false
+}
+
+// inChroot tells whether this process's root is another than its mount namespace's.
+func inChroot() bool {
+	text := readFile("/proc/self/mountinfo")
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+			return false
+		}
+	}
+	return true
+}
+
+// limitReached shows the limits, and the one that is 0 if there is such.
+func limitReached() []string {
+	var all []string
+	for _, k := range []string{"user", "mnt", "pid", "net", "uts", "ipc", "cgroup", "time"} {
+		n := readFile("/proc/sys/user/max_" + k + "_namespaces")
+		if n == "0" {
+			return []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is 0: sysctl user.max_%[1]s_namespaces=10000", k)}
+		}
+		if n != "" {
+			all = append(all, k+" "+n)
+		}
+	}
+	return []string{
+		"as many namespaces as there may be (/proc/sys/user/max_*_namespaces: " + strings.Join(all, ", ") + ")",
+		"or user or pid namespaces are nested 32 deep: no more go within each other",
+	}
+}
+
+func mapRefused() []string {
+	switch {
+	case readFile("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+		return []string{
+			"AppArmor keeps ordinary users from using user namespaces on this machine",
+			"allow it: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give this program a profile with 'userns,'",
+		}
+	}
+	return []string{
+		"an ordinary user can map only itself, once; to map root's id its maker needs CAP_SETFCAP as well (user_namespaces(7))",
+		"what this process may: grep -E 'Uid|CapPrm' /proc/self/status; what there is to map: cat /proc/self/uid_map",
+	}
+}
+
+func subIDsRefused() []string {
+	return []string{"an ordinary user maps the ids that its lines in /etc/subuid and /etc/subgid give it, and its own: see newuidmap(1)"}
+}
+
+func bindRefused() []string {
+	return []string{
+		"a mount namespace cannot be kept on a shared mount, nor within itself (findmnt -o TARGET,PROPAGATION -T FILE)",
+		"keep it in a directory that is a private mount: mount --bind DIR DIR; mount --make-private DIR",
+	}
+}
+
+func joinRefused() []string {
+	if unix.Geteuid() == 0 {
+		return []string{"the namespace belongs to a user namespace in which this process has no CAP_SYS_ADMIN: join that as well (--join PID/user,...)"}
+	}
+	return []string{"to join takes CAP_SYS_ADMIN in the user namespace it belongs to: be root, or join that user namespace too if it is yours (--join PID/user,...)"}
+}
+
+// procRefused says which of the two conditions for a proc in a user namespace is missing.
+func procRefused() []string {
+	const mask = "in a container, whose /proc is, leave it out: pivot --proc=none"
+	if !ownPidNamespace() {
+		return []string{"a user namespace may mount proc only for a pid namespace of its own: add one, nsrun -p"}
+	}
+	for line := range strings.Lines(readFile("/proc/self/mountinfo")) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], "/proc/") {
+			return []string{"no proc can be mounted where the one that is there is masked: " + f[4] + " is a mount (user_namespaces(7))", mask}
+		}
+	}
+	return []string{"a user namespace may mount proc only where there is one that is not masked (user_namespaces(7))", mask}
+}
+
+// ownPidNamespace tells whether the pid namespace belongs to the present user namespace.
+func ownPidNamespace() bool {
+	pid, err := os.Open("/proc/self/ns/pid")
+	if err != nil {
+		return false
+	}
+	defer pid.Close()
+	owner, err := unix.IoctlRetInt(int(pid.Fd()), unix.NS_GET_USERNS)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(owner)
+	var st, own unix.Stat_t
+	return unix.Fstat(owner, &st) == nil && unix.Stat("/proc/self/ns/user", &own) == nil && st.Ino == own.Ino && st.Dev == own.Dev
+}
