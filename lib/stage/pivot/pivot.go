@@ -17,6 +17,7 @@ var Tool = &chain.Tool{
 	Summary: "Make ROOT the root directory; the old root is gone.",
 	Operand: "ROOT",
 	New:     func() chain.Stage { return &stage{} },
+	Guises:  guises,
 	Notes: `
 Without ROOT: the root that overlay left; if none did, a copy-on-write view of the
 present root, as overlay makes it.
