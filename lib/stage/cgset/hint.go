@@ -34,7 +34,11 @@ func explain(err error) error {
 		return diag.WithHint(err, "a group either has processes or passes controllers on (cgroups(7)): start in a scope of your own",
 			scope())
 	case errors.As(err, &file) && errors.Is(err, unix.ENOENT):
-		return diag.WithHint(err, "the group has no such file; those it has are named as in: ls "+file.Dir[:strings.LastIndexByte(file.Dir, '/')])
+		dir := file.Dir
+		if _, err := os.Stat(dir); err != nil { // it was a fresh one
+			dir = dir[:strings.LastIndexByte(dir, '/')]
+		}
+		return diag.WithHint(err, "the group has no such file; those it has are named as in: ls "+dir)
 	}
 	return err
 }
