@@ -115,6 +115,9 @@ type Step struct {
 	// process: they may forbid whatever else a Go program does. Where it is the last of
 	// the chain, the two are done in one go.
 	Final bool
+	// Refusal is what to say, beside the usual, where the payload's execution fails with an
+	// errno: the step may be the reason.
+	Refusal Refusal
 
 	// Do takes the step, in Go.
 	Do func(r *Run) error
@@ -125,6 +128,12 @@ type Step struct {
 
 	// Left changes the chain's state as the step does when it is taken.
 	Left func(s *State)
+}
+
+// A Refusal is a hint for an errno.
+type Refusal struct {
+	Errno unix.Errno
+	Hint  string
 }
 
 // Raw is a step of system calls that write writes down.

@@ -359,7 +359,13 @@ func (r *Run) payloadError(op *entry.OpError) error {
 	case unix.ENOEXEC:
 		hint = "neither an ELF program nor a script with a #! line: name its interpreter, as in 'sh " + name + "'"
 	}
-	return &Error{Status: status, Err: diag.WithHint(op, hint)}
+	hints := []string{hint}
+	for _, s := range r.steps {
+		if s.Refusal.Hint != "" && s.Refusal.Errno == op.Errno && len(hints) < 2 {
+			hints = append(hints, s.Refusal.Hint)
+		}
+	}
+	return &Error{Status: status, Err: diag.WithHint(op, hints...)}
 }
 
 func errnoOf(err error) unix.Errno {

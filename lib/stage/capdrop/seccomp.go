@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"staves/lib/caps"
 	"staves/lib/chain"
@@ -115,6 +116,7 @@ func (f *filter) step(p *plan, final bool) chain.Step {
 			return nil
 		})
 	s.Final = final
+	s.Refusal = chain.Refusal{Errno: unix.EPERM, Hint: "or the profile does not allow execve: see capdrop --seccomp-dump"}
 	return s
 }
 
