@@ -164,7 +164,7 @@ func pivotRefused() []string {
 	if inChroot() {
 		return []string{"the present root is a chroot, not a mount: enter it with 'pivot ROOT' instead of chroot"}
 	}
-	return []string{"the present root may be an initramfs, which pivot_root(2) cannot put away: see switch_root(8)"}
+	return []string{"the present root may be an initramfs, which pivot_root(2) cannot put away: add --move"}
 }
 
 func idNotMapped() []string {
