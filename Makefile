@@ -24,6 +24,7 @@ unexport CMD
 build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for another machine)
 	@mkdir -p bin
 	$(BUILD) -o bin/ $(TOOLS:%=./cmd/%)
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/libexec/ ./libexec/...
 	@scripts/compat bin/compat ../
 
 help: ## print this

@@ -35,6 +35,11 @@ type Lost struct {
 	Xattrs  int // left out, such as security.capability
 }
 
+// Add counts what another layer lost.
+func (l *Lost) Add(more Lost) {
+	l.Owners, l.Devices, l.Xattrs = l.Owners+more.Owners, l.Devices+more.Devices, l.Xattrs+more.Xattrs
+}
+
 // ErrZstd is what [Apply] says of an archive that it cannot read itself.
 var ErrZstd = errors.New("compressed with zstd")
 
@@ -42,7 +47,7 @@ var ErrZstd = errors.New("compressed with zstd")
 // Neither the archive nor what is in the directory need be trusted. A failure leaves the
 // directory half changed.
 func Apply(dir string, r io.Reader, form Form) (Lost, error) {
-	plain, err := decompress(r)
+	plain, err := Decompress(r)
 	if err != nil {
 		return Lost{}, err
 	}
@@ -74,7 +79,8 @@ func Apply(dir string, r io.Reader, form Form) (Lost, error) {
 	return a.lost, a.finish()
 }
 
-func decompress(r io.Reader) (io.Reader, error) {
+// Decompress reads an archive that may be compressed by gzip. It recognizes zstd: [ErrZstd].
+func Decompress(r io.Reader) (io.Reader, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
 	magic, err := b.Peek(4)
 	switch {

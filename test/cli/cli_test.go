@@ -23,6 +23,7 @@
 //	as-user COMMAND...    run COMMAND as the ordinary user
 //	pty FILE COMMAND...   run COMMAND in a terminal, typing and reading as FILE says
 //	busybox-root DIR...   make DIR a root of busybox alone, with an empty /dev
+//	oci-layout DIR TAR... make DIR an image of those layers, the lowest first
 //
 // A script that is for root alone says [!root] skip 'needs root', one for ordinary
 // users alone [root] skip 'needs an ordinary user': such a skip is no gap in the tests
@@ -147,7 +148,7 @@ func runMode(t *testing.T, dir, mode string) {
 			return condition(cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": status, "stderr-lines": stderrLines, "as-user": asUser, "busybox-root": busyboxRoot, "pty": pty,
+			"status": status, "stderr-lines": stderrLines, "as-user": asUser, "busybox-root": busyboxRoot, "pty": pty, "oci-layout": ociLayout,
 		},
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "testdata", "*.txtar"))

@@ -78,8 +78,11 @@ func stage(dir, bin string) error {
 			return err
 		}
 	}
-	// box and netbr-dns find the commands beside them.
-	for _, script := range []string{"box", "compat", "netbr-dns"} {
+	if err := testkit.Build(dir+"/bin", "-s -w", "./libexec/..."); err != nil {
+		return err
+	}
+	// The scripts find the commands beside them.
+	for _, script := range []string{"box", "compat", "netbr-dns", "rootfs"} {
 		if err := testkit.CopyFile(dir+"/bin/"+script, filepath.Join(testkit.Root(), "scripts", script)); err != nil {
 			return err
 		}

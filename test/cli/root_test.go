@@ -33,3 +33,15 @@ func busyboxRoot(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.WriteFile(filepath.Join(dir, "etc/passwd"), []byte("root:x:0:0::/:/bin/sh\n"), 0o644))
 	}
 }
+
+// ociLayout makes an OCI image layout of tar archives.
+func ociLayout(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: oci-layout DIR TAR...")
+	}
+	var layers [][]byte
+	for _, arg := range args[1:] {
+		layers = append(layers, []byte(ts.ReadFile(arg)))
+	}
+	ts.Check(testkit.OCILayout(ts.MkAbs(args[0]), layers))
+}

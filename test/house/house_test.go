@@ -81,7 +81,7 @@ func (f *file) imports() []string {
 // of the order.
 func layer(dir string) int {
 	switch {
-	case strings.HasPrefix(dir, "cmd/"):
+	case strings.HasPrefix(dir, "cmd/"), strings.HasPrefix(dir, "libexec/"):
 		return 6
 	case dir == "lib/stages":
 		return 5
