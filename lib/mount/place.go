@@ -16,11 +16,17 @@ type Bind struct {
 	Attr uint64
 	// Alone leaves out what is mounted beneath the source.
 	Alone bool
+	// Mapped has the owners shown by the map of UserNS: see [MapIDs].
+	Mapped bool
+	UserNS int
 }
 
 // Copy makes a detached copy of the source with its attributes.
 func (d Bind) Copy(b *entry.Builder) entry.Reg {
 	fd := Clone(b, "bind "+d.Source, unix.AT_FDCWD, d.Source, !d.Alone)
+	if d.Mapped {
+		MapIDs(b, "map the ids of "+d.Source, fd, d.UserNS, !d.Alone)
+	}
 	if d.Attr != 0 {
 		SetAttr(b, "bind "+d.Source, fd, d.Attr, !d.Alone)
 	}

@@ -64,7 +64,10 @@ type plan struct {
 	link  *chain.Link
 	// root is the new root, once the first step has opened it.
 	root *mount.Tree
-	list []chain.Step
+	// userNS and bindUserNS are descriptors of the user namespaces with the maps of the root's
+	// ids and of the binds', once they are made.
+	userNS, bindUserNS int
+	list               []chain.Step
 }
 
 // do adds a step of system calls, for the next life: descriptors of a running Go runtime

@@ -39,13 +39,13 @@ func (v placeValue) Set(arg string) error {
 }
 
 func (p *places) options(fs *pflag.FlagSet) {
-	fs.Var(placeValue{p, "bind"}, "bind", "show the host's SRC at DST: `SRC:DST[:WORD,...]`; words: ro, noexec, norec (not what is mounted beneath), suid, dev")
+	fs.Var(placeValue{p, "bind"}, "bind", "show the host's SRC at DST: `SRC:DST[:WORD,...]`; words: ro, noexec, norec (not what is mounted beneath), suid, dev, idmap")
 	fs.Var(placeValue{p, "tmpfs"}, "tmpfs", "an empty directory in memory at DST: `DST[:WORD,...]`; words: size=SIZE, mode=MODE, nr_inodes=N, noexec, suid, dev")
 }
 
-func (p *places) check(*plan) error {
+func (p *places) check(pl *plan) error {
 	for _, g := range p.given {
-		if _, err := g.find(); err != nil {
+		if _, err := g.find(pl); err != nil {
 			return fmt.Errorf("--%s %s: %w", g.option, g.arg, err)
 		}
 	}
@@ -79,7 +79,7 @@ func (p *places) steps(pl *plan) {
 			why, man = "what is written there is gone with the last process", "tmpfs(5)"
 		}
 		pl.do(g.option+" "+g.arg, why, man, func(b *entry.Builder) error {
-			put, err := g.find()
+			put, err := g.find(pl)
 			if err == nil {
 				put(b, pl.root)
 			}
@@ -89,7 +89,7 @@ func (p *places) steps(pl *plan) {
 }
 
 // find reads the value, looks at the source of a bind, and returns what puts it into a root.
-func (g place) find() (func(b *entry.Builder, root *mount.Tree), error) {
+func (g place) find(pl *plan) (func(b *entry.Builder, root *mount.Tree), error) {
 	if g.option == "tmpfs" {
 		t, err := parseTmpfs(g.arg)
 		return func(b *entry.Builder, root *mount.Tree) { t.Place(b, root) }, err
@@ -103,7 +103,15 @@ func (g place) find() (func(b *entry.Builder, root *mount.Tree), error) {
 		return nil, chain.PathError("use", d.Source, err)
 	}
 	d.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
-	return func(b *entry.Builder, root *mount.Tree) { d.Place(b, root, d.Copy(b)) }, nil
+	if d.Mapped && pl.top.idmap == nil && pl.top.bindIDMap == nil {
+		return nil, errors.New("idmap is by the map of --bind-idmap, which is missing")
+	}
+	return func(b *entry.Builder, root *mount.Tree) {
+		if d.UserNS = pl.userNS; pl.top.bindIDMap != nil {
+			d.UserNS = pl.bindUserNS
+		}
+		d.Place(b, root, d.Copy(b))
+	}, nil
 }
 
 // parseBind reads SRC:DST[:WORD,...].
@@ -124,9 +132,11 @@ func parseBind(arg string) (mount.Bind, error) {
 			d.Alone = false
 		case "norec":
 			d.Alone = true
+		case "idmap":
+			d.Mapped = true
 		default:
 			if !attribute(&d.Attr, word) {
-				return d, fmt.Errorf("%q is none of ro, rw, rec, norec, suid, nosuid, dev, nodev, exec, noexec", word)
+				return d, fmt.Errorf("%q is none of ro, rw, rec, norec, suid, nosuid, dev, nodev, exec, noexec, idmap", word)
 			}
 		}
 	}

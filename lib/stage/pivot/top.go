@@ -1,26 +1,45 @@
 package pivot
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"staves/lib/chain"
 	"staves/lib/entry"
 	"staves/lib/mount"
+	"staves/lib/ns"
 )
 
 // top is the directory that becomes the root.
 type top struct {
-	propagation string
+	propagation      string
+	idmap, bindIDMap []string
 }
 
 func (t *top) options(fs *pflag.FlagSet) {
 	fs.StringVar(&t.propagation, "propagation", "private", "of mounts to and from the new root: `private|slave|shared`")
+	fs.StringArrayVar(&t.idmap, "idmap", nil, "show files of ROOT whose owner on disk is DISK, or one after it, as SHOWN's: `DISK:SHOWN:COUNT`; may be repeated")
+	fs.StringArrayVar(&t.bindIDMap, "bind-idmap", nil, "the same for the binds with the word idmap; without it they are shown as ROOT is: `DISK:SHOWN:COUNT`")
 }
 
 func (t *top) check(p *plan) error {
 	if err := oneOf("propagation", t.propagation, "private", "slave", "shared"); err != nil {
 		return err
+	}
+	if _, err := ids(t.idmap); err != nil {
+		return fmt.Errorf("--idmap: %w", err)
+	}
+	if _, err := ids(t.bindIDMap); err != nil {
+		return fmt.Errorf("--bind-idmap: %w", err)
+	}
+	switch {
+	case (t.idmap != nil || t.bindIDMap != nil) && p.chain.InUserNS(p.link):
+		return errors.New("--idmap: in a user namespace the kernel lets nobody map the ids of a mount")
+	case t.idmap != nil && p.link.Operand == "":
+		return errors.New("--idmap is about a ROOT: an overlay cannot show other owners")
 	}
 	if p.link.Operand == "" {
 		return p.chain.CheckRoot(p.link)
@@ -43,10 +62,42 @@ func (t *top) steps(p *plan) {
 		}
 		p.list = append(p.list, chain.OwnMounts(own))
 	}
+	t.mapped(p, t.idmap, &p.userNS)
+	t.mapped(p, t.bindIDMap, &p.bindUserNS)
 	p.do("open the new root, a directory bound over /", "pivot_root wants a mount, not a directory", "pivot_root(2)", func(b *entry.Builder) (err error) {
 		p.root.FD, err = p.open(b)
 		return err
 	})
+}
+
+// mapped makes the user namespace whose map the ids of mounts are shown by.
+func (t *top) mapped(p *plan, ranges []string, userNS *int) {
+	if ranges == nil {
+		return
+	}
+	p.do("clone(CLONE_NEWUSER)", "the map of a mount's ids is that of a user namespace", "mount_setattr(2)", func(*entry.Builder) error {
+		m, err := ids(ranges)
+		if err != nil {
+			return err
+		}
+		if *userNS, err = ns.UserNamespace(m); err != nil {
+			return err
+		}
+		return chain.KeepFD(*userNS)
+	})
+}
+
+// ids reads the ranges of a map.
+func ids(ranges []string) (ns.Map, error) {
+	var m ns.Map
+	for _, text := range ranges {
+		r, err := ns.ParseRange(text)
+		if err != nil {
+			return nil, err
+		}
+		m = append(m, r)
+	}
+	return m, m.Check()
 }
 
 // open opens the tree that becomes the root: what overlay left as it is, anything else as
@@ -62,6 +113,9 @@ func (p *plan) open(b *entry.Builder) (entry.Reg, error) {
 	var fd entry.Reg
 	if link.Operand != "" {
 		fd = mount.Clone(b, what+" "+link.Operand, unix.AT_FDCWD, link.Operand, true)
+		if p.top.idmap != nil {
+			mount.MapIDs(b, "map the ids of "+link.Operand, fd, p.userNS, false)
+		}
 	} else {
 		view, err := mount.CopyOfRoot("50%", c.InUserNS(link))
 		if err != nil {
