@@ -30,9 +30,9 @@ func Beneath(path string) ([]string, error) {
 // UpperInUse returns a process in whose mount namespace an overlay with that upper
 // directory, an absolute path, is mounted, or 0: as far as this user may look.
 func UpperInUse(upper string) (pid int) {
-	// As the kernel writes it: mountinfo escapes white space and backslashes, and before
-	// that the overlay does commas and colons.
-	option := ",upperdir=" + strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(upper) + ","
+	// As the overlay was told it, and as the kernel writes options in mountinfo.
+	escape := strings.NewReplacer(",", `\054`, "=", `\075`, " ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`)
+	option := ",upperdir=" + escape.Replace(escaped(upper)) + ","
 	seen := map[string]bool{}
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

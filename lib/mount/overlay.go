@@ -129,14 +129,18 @@ func (o Overlay) configure(b *entry.Builder) entry.Reg {
 		configure(b, o.what(), fs, Option{"lowerdir", o.lowerdir()})
 	}
 	if o.Upper != "" {
-		o.layer(b, fs, "upperdir", o.Upper)
-		o.layer(b, fs, "workdir", o.Work)
+		// Unlike those of lower layers, these two have their backslashes undone.
+		o.layer(b, fs, "upperdir", escaped(o.Upper))
+		o.layer(b, fs, "workdir", escaped(o.Work))
 	}
 	for _, opt := range o.parameters() {
 		configure(b, o.what()+" with "+strings.TrimSuffix(opt.Key+"="+opt.Value, "="), fs, opt)
 	}
 	return fs
 }
+
+// escaped is a directory as upperdir and workdir want it.
+func escaped(path string) string { return strings.ReplaceAll(path, `\`, `\\`) }
 
 // maxValue is how long a value fsconfig(2) takes as a string.
 const maxValue = 255

@@ -82,8 +82,8 @@ func stage(dir, bin string) error {
 		return err
 	}
 	// The scripts find the commands beside them.
-	for _, script := range []string{"box", "compat", "netbr-dns", "rootfs"} {
-		if err := testkit.CopyFile(dir+"/bin/"+script, filepath.Join(testkit.Root(), "scripts", script)); err != nil {
+	for _, script := range []string{"box", "compat", "netbr-dns", "recipes/two-layers", "rootfs"} {
+		if err := testkit.CopyFile(filepath.Join(dir, "bin", filepath.Base(script)), filepath.Join(testkit.Root(), "scripts", script)); err != nil {
 			return err
 		}
 	}
