@@ -144,3 +144,65 @@ func FuzzParseList(f *testing.F) {
 		}
 	})
 }
+
+func TestParseMicroseconds(t *testing.T) {
+	for in, want := range map[string]int64{
+		"5000": 5000, "5000us": 5000, "5ms": 5000, "2s": 2000000, "0": 0,
+		"": -1, "ms": -1, "-1": -1, "1.5ms": -1, "010": -1, "5m": -1, "9223372036854775807s": -1, "99999999999999999999": -1,
+	} {
+		got, err := ParseMicroseconds(in)
+		if err != nil {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("ParseMicroseconds(%q) = %d, %v; want %d", in, got, err, want)
+		}
+	}
+}
+
+func TestParsePageSize(t *testing.T) {
+	for in, want := range map[string]string{
+		"2MB": "2MB", "2M": "2MB", "2mb": "2MB", "2048K": "2MB", "1GB": "1GB", "64KB": "64KB", "2097152": "2MB",
+		"": "", "3M": "", "MB": "", "1": "", "-2M": "", "2MBB": "",
+	} {
+		if got, err := ParsePageSize(in); got != want || (err == nil) != (want != "") {
+			t.Errorf("ParsePageSize(%q) = %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func TestParseIOMax(t *testing.T) {
+	for in, want := range map[string]string{
+		"8:0:rbps=1M":           "8:0 rbps=1048576",
+		"8:0:rbps=1M,wiops=max": "8:0 rbps=1048576 wiops=max",
+		"8:0":                   "",
+		"8:0:rbps=0":            "",
+		"8:0:bps=1":             "",
+		"8:0:rbps=1,rbps=2":     "",
+		"8:rbps=1":              "",
+		"x:0:rbps=1":            "",
+		"/nonesuch:rbps=1":      "",
+		"/dev/null:rbps=1":      "",
+		"":                      "",
+	} {
+		dev, values, err := ParseIOMax(in)
+		got := ""
+		if err == nil {
+			got = files(IOMax(dev, values), true)
+		}
+		if got = strings.TrimPrefix(got, "io.max="); got != want || (err == nil) != (want != "") {
+			t.Errorf("ParseIOMax(%q): %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func FuzzParseIOMax(f *testing.F) {
+	f.Add("8:0:rbps=1M,wiops=max")
+	f.Add("/dev/sda:riops=1")
+	f.Fuzz(func(t *testing.T, s string) {
+		dev, values, err := ParseIOMax(s)
+		if err == nil && (strings.ContainsAny(dev, " \n=") || len(values) == 0) {
+			t.Errorf("%q: %q %v", s, dev, values)
+		}
+	})
+}
