@@ -125,6 +125,37 @@ func letGo(list unsafe.Pointer) {
 		next = low + 1
 	}
 	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&scratch.slash)), 0, 0, 0, 0, 0)
+	letGoOfFile()
+}
+
+// letGoOfFile has the process map of its own file only what it comes to need from here
+// on: the kernel may have mapped 2 MB of it at once, as one huge page.
+//
+//go:nosplit
+//go:norace
+func letGoOfFile() {
+	const ( // elf(5), getauxval(3)
+		atPhdr, atPhnum = 3, 5
+		size            = 56
+		ptLoad          = 1
+		pfW             = 2
+		pageMask        = 4095
+	)
+	sys(unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, 0, 0, 0, 0)
+	n := auxv(atPhnum)
+	phdrs := auxv(atPhdr)
+	for i := uintptr(0); i < n; i++ {
+		scratch.info[0] = uint64(phdrs + size*i)
+		phdr := *(*unsafe.Pointer)(unsafe.Pointer(&scratch.info))
+		kind, flags := *(*uint32)(phdr), *(*uint32)(unsafe.Add(phdr, 4))
+		start, length := *(*uintptr)(unsafe.Add(phdr, 16)), *(*uintptr)(unsafe.Add(phdr, 40))
+		if kind != ptLoad || flags&pfW != 0 {
+			continue
+		}
+		length += start & pageMask
+		start &^= pageMask
+		sys(unix.SYS_MADVISE, start, length, unix.MADV_DONTNEED, 0, 0, 0)
+	}
 }
 
 // becomeParent blocks every signal, so that none is lost between clone and the loop
