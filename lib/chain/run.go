@@ -108,16 +108,23 @@ func (r *Run) life() error {
 	end := r.extent()
 	final := r.final(end)
 	var program entry.Builder
+	waiting := false // for the next life to make the calls of the program
 	for ; r.State.Done < final; r.State.Done++ {
 		s := &r.steps[r.State.Done]
-		atOnce := program.Empty() && s.Do == nil && !s.NextLife
-		if err := r.take(&program); err != nil {
-			return err
-		}
-		if atOnce {
+		// Calls that can be made at once are collected until something else comes.
+		if !waiting && (s.Do != nil || s.NextLife) && !program.Empty() {
 			if err := program.Run(); err != nil {
 				return err
 			}
+		}
+		if err := r.take(&program); err != nil {
+			return err
+		}
+		waiting = waiting || s.NextLife && !program.Empty()
+	}
+	if !waiting && !program.Empty() {
+		if err := program.Run(); err != nil {
+			return err
 		}
 	}
 	inPlace, words := program.Empty(), (*entry.Words)(nil)

@@ -109,7 +109,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.decide(link, &now, s.user.expected(c, link)); err != nil {
+		if _, err := s.target(c, link, &now, s.user.expected(c, link)); err != nil {
 			return err
 		}
 		if err := s.lock.allowed(&now, s.noPriv.on()); err != nil {

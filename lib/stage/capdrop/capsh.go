@@ -38,52 +38,50 @@ type capshWord struct {
 }
 
 // capshWords are in the order in which help lists them.
-func capshWords() []capshWord {
-	return []capshWord{
-		{"addamb", "CAPS", "make CAPS ambient", (*capsh).addAmbient, false},
-		{"cap-uid", "UID", "become user UID, with the same permitted capabilities", (*capsh).capUID, false},
-		{"caps", "TEXT", "set the three sets of cap_text_formats(7)", (*capsh).setCaps, false},
-		{"chroot", "DIR", "make DIR the root", (*capsh).chroot, false},
-		{"current", "", "print the sets, in short", (*capsh).printCurrent, false},
-		{"decode", "HEX", "print the names that a set in hexadecimal has", (*capsh).decode, false},
-		{"delamb", "CAPS", "make CAPS ambient no longer", (*capsh).delAmbient, false},
-		{"drop", "CAPS", "drop CAPS from the bounding set", (*capsh).drop, false},
-		{"dropped", "CAP", "end with 1 if the bounding set has CAP", (*capsh).dropped, false},
-		{"exec", "", "run the words after -- as a program, not by a shell", (*capsh).setExec, true},
-		{"explain", "CAP", "print what CAP allows", (*capsh).explain, false},
-		{"forkfor", "SECONDS", "start a child that sleeps", (*capsh).forkFor, false},
-		{"gid", "GID", "setgid(2)", (*capsh).gid, false},
-		{"groups", "LIST", "set the supplementary groups", (*capsh).groups, false},
-		{"has-a", "CAP", "end with 1 unless CAP is ambient", (*capsh).hasAmbient, false},
-		{"has-ambient", "", "end with 1 unless the kernel has ambient sets", (*capsh).ambientExists, false},
-		{"has-b", "CAP", "end with 1 unless the bounding set has CAP", (*capsh).hasBounding, false},
-		{"has-i", "CAP", "end with 1 unless CAP is inheritable", (*capsh).hasInheritable, false},
-		{"has-no-new-privs", "", "end with 1 unless no_new_privs is set", (*capsh).hasNoNewPrivs, false},
-		{"has-p", "CAP", "end with 1 unless CAP is permitted", (*capsh).hasPermitted, false},
-		{"help", "", "print this and exit", nil, false},
-		{"iab", "TEXT", "set the inheritable, ambient and bounding sets (cap_text_formats(7))", (*capsh).setIAB, false},
-		{"inh", "CAPS", "set the inheritable set", (*capsh).setInheritable, false},
-		{"inmode", "MODE", "end with 1 unless in MODE", (*capsh).inMode, false},
-		{"is-gid", "GID", "end with 1 unless the group is GID", (*capsh).isGID, false},
-		{"is-uid", "UID", "end with 1 unless the user is UID", (*capsh).isUID, false},
-		{"keep", "0|1", "let changes of user leave the permitted set alone", (*capsh).keep, false},
-		{"killit", "SIGNAL", "send SIGNAL to the child and wait for its end", (*capsh).killIt, false},
-		{"license", "", "print the version and exit", nil, false},
-		{"mode", "MODE", "set MODE; without a value, print it", (*capsh).setMode, false},
-		{"modes", "", "print the modes that there are", (*capsh).printModes, false},
-		{"no-new-privs", "", "set no_new_privs", (*capsh).noNewPrivs, false},
-		{"noamb", "", "clear the ambient set", (*capsh).noAmbient, false},
-		{"noenv", "", "let --user leave HOME and USER alone", (*capsh).setNoEnv, false},
-		{"print", "", "print all that concerns capabilities", (*capsh).print, false},
-		{"quiet", "", "without effect: there is no library that could be too old", func(*capsh, string) error { return nil }, false},
-		{"secbits", "N", "set the securebits", (*capsh).secbits, false},
-		{"shell", "FILE", "run FILE in place of /bin/bash", (*capsh).setShell, true},
-		{"strict", "", "switch off, or on, that capsh makes CAP_SETPCAP effective where it needs it", (*capsh).setStrict, false},
-		{"suggest", "TEXT", "explain the capabilities whose explanations have TEXT in them", (*capsh).suggest, false},
-		{"supports", "CAP", "end with 1 unless the kernel has CAP", (*capsh).supports, false},
-		{"uid", "UID", "setuid(2)", (*capsh).uid, false},
-		{"user", "NAME", "become user NAME, with its groups and the same permitted capabilities", (*capsh).user, false},
-	}
+var capshWords = [...]capshWord{
+	{"addamb", "CAPS", "make CAPS ambient", (*capsh).addAmbient, false},
+	{"cap-uid", "UID", "become user UID, with the same permitted capabilities", (*capsh).capUID, false},
+	{"caps", "TEXT", "set the three sets of cap_text_formats(7)", (*capsh).setCaps, false},
+	{"chroot", "DIR", "make DIR the root", (*capsh).chroot, false},
+	{"current", "", "print the sets, in short", (*capsh).printCurrent, false},
+	{"decode", "HEX", "print the names that a set in hexadecimal has", (*capsh).decode, false},
+	{"delamb", "CAPS", "make CAPS ambient no longer", (*capsh).delAmbient, false},
+	{"drop", "CAPS", "drop CAPS from the bounding set", (*capsh).drop, false},
+	{"dropped", "CAP", "end with 1 if the bounding set has CAP", (*capsh).dropped, false},
+	{"exec", "", "run the words after -- as a program, not by a shell", (*capsh).setExec, true},
+	{"explain", "CAP", "print what CAP allows", (*capsh).explain, false},
+	{"forkfor", "SECONDS", "start a child that sleeps", (*capsh).forkFor, false},
+	{"gid", "GID", "setgid(2)", (*capsh).gid, false},
+	{"groups", "LIST", "set the supplementary groups", (*capsh).groups, false},
+	{"has-a", "CAP", "end with 1 unless CAP is ambient", (*capsh).hasAmbient, false},
+	{"has-ambient", "", "end with 1 unless the kernel has ambient sets", (*capsh).ambientExists, false},
+	{"has-b", "CAP", "end with 1 unless the bounding set has CAP", (*capsh).hasBounding, false},
+	{"has-i", "CAP", "end with 1 unless CAP is inheritable", (*capsh).hasInheritable, false},
+	{"has-no-new-privs", "", "end with 1 unless no_new_privs is set", (*capsh).hasNoNewPrivs, false},
+	{"has-p", "CAP", "end with 1 unless CAP is permitted", (*capsh).hasPermitted, false},
+	{"help", "", "print this and exit", nil, false},
+	{"iab", "TEXT", "set the inheritable, ambient and bounding sets (cap_text_formats(7))", (*capsh).setIAB, false},
+	{"inh", "CAPS", "set the inheritable set", (*capsh).setInheritable, false},
+	{"inmode", "MODE", "end with 1 unless in MODE", (*capsh).inMode, false},
+	{"is-gid", "GID", "end with 1 unless the group is GID", (*capsh).isGID, false},
+	{"is-uid", "UID", "end with 1 unless the user is UID", (*capsh).isUID, false},
+	{"keep", "0|1", "let changes of user leave the permitted set alone", (*capsh).keep, false},
+	{"killit", "SIGNAL", "send SIGNAL to the child and wait for its end", (*capsh).killIt, false},
+	{"license", "", "print the version and exit", nil, false},
+	{"mode", "MODE", "set MODE; without a value, print it", (*capsh).setMode, false},
+	{"modes", "", "print the modes that there are", (*capsh).printModes, false},
+	{"no-new-privs", "", "set no_new_privs", (*capsh).noNewPrivs, false},
+	{"noamb", "", "clear the ambient set", (*capsh).noAmbient, false},
+	{"noenv", "", "let --user leave HOME and USER alone", (*capsh).setNoEnv, false},
+	{"print", "", "print all that concerns capabilities", (*capsh).print, false},
+	{"quiet", "", "without effect: there is no library that could be too old", func(*capsh, string) error { return nil }, false},
+	{"secbits", "N", "set the securebits", (*capsh).secbits, false},
+	{"shell", "FILE", "run FILE in place of /bin/bash", (*capsh).setShell, true},
+	{"strict", "", "switch off, or on, that capsh makes CAP_SETPCAP effective where it needs it", (*capsh).setStrict, false},
+	{"suggest", "TEXT", "explain the capabilities whose explanations have TEXT in them", (*capsh).suggest, false},
+	{"supports", "CAP", "end with 1 unless the kernel has CAP", (*capsh).supports, false},
+	{"uid", "UID", "setuid(2)", (*capsh).uid, false},
+	{"user", "NAME", "become user NAME, with its groups and the same permitted capabilities", (*capsh).user, false},
 }
 
 // capshWordOf finds what a word means, and its value.
@@ -92,7 +90,8 @@ func capshWordOf(word string) (w capshWord, value string, ok bool) {
 	if !strings.HasPrefix(word, "--") {
 		return w, "", false
 	}
-	for _, w := range capshWords() {
+	for i := range capshWords {
+		w := capshWords[i]
 		if w.name == name && (has == (w.value != "") || name == "mode") {
 			if name == "mode" && !has {
 				w.do = (*capsh).printMode

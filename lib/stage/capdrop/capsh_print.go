@@ -150,7 +150,7 @@ func explanation(n int) string {
 func (c *capsh) help() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "usage: %s [WORD]...\nWords are carried out in order. Without what is to be run it ends with 0.\n\n", c.name)
-	for _, w := range capshWords() {
+	for _, w := range capshWords {
 		name := "--" + w.name
 		if w.value != "" {
 			name += "=" + w.value

@@ -9,8 +9,16 @@ import (
 	"staves/lib/caps"
 	"staves/lib/chain"
 	"staves/lib/diag"
-	"staves/lib/probe"
 )
+
+// target is what decide says, in a user namespace as well: an id must have a number there.
+func (s *stage) target(c *chain.Chain, link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.State, error) {
+	want, err := s.decide(link, now, ids)
+	if err == nil && c.InUserNS(link) && s.user.changes(link) {
+		err = s.user.mapped(now, want)
+	}
+	return want, err
+}
 
 // decide says what the thread's state is to become, and finds out whether the kernel
 // will have it so, from the state now and the ids that the thread is to have.
@@ -38,11 +46,6 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	want.Securebits = s.bits.of(now.Securebits)
 	if err := s.user.become(&want, ids); err != nil {
 		return nil, err
-	}
-	if s.user.changes(link) && !probe.InitialUserNamespace() {
-		if err := s.user.mapped(now, &want); err != nil {
-			return nil, err
-		}
 	}
 	s.decideSets(&want, asked&held)
 	if s.bits.mode != caps.Uncertain {

@@ -30,7 +30,7 @@ func (p *plan) look() (err error) {
 	if p.foreseen() && p.chain.Made(chain.UserNS, p.link) && !p.chain.Past(chain.UserNS, p.link) {
 		p.now = p.now.Foresee()
 	}
-	p.want, err = p.stage.decide(p.link, &p.now, p.stage.user.ids)
+	p.want, err = p.stage.target(p.chain, p.link, &p.now, p.stage.user.ids)
 	return err
 }
 
