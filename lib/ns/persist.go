@@ -38,21 +38,28 @@ func (k *Kind) Own() string { return strings.TrimSuffix(k.Link(), "_for_children
 // made in the new mount namespace would be seen there only, and the new user namespace has
 // no right to make one outside. If one of them fails, none is kept.
 func KeepAll(b *entry.Builder, target entry.Reg, keeps []Keep) {
+	made := make([]entry.Reg, len(keeps)) // -EEXIST of what was there before
+	remove := func(i int) {
+		b.IfDiffer("undo", made[i], -int(unix.EEXIST), func() {
+			b.Try("undo", entry.AnyError, unix.SYS_UNLINKAT, unix.AT_FDCWD, keeps[i].File, 0)
+		})
+	}
 	for i, k := range keeps {
-		bind := func(undo func()) {
-			b.Undo(fmt.Sprintf("bind the %s namespace on %s", k.Kind.Long, k.File), func() {
-				undo()
-				for _, done := range keeps[:i] {
-					b.Try("undo", entry.AnyError, unix.SYS_UMOUNT2, done.File, unix.MNT_DETACH)
-				}
-			}, unix.SYS_MOUNT, b.Format("/proc/", target, "/ns/"+k.Kind.Link()), k.File, 0, unix.MS_BIND, 0)
-		}
-		b.If("make "+k.File, unix.EEXIST, func(r entry.Reg) {
-			b.Close(r)
-			bind(func() { b.Try("undo", entry.AnyError, unix.SYS_UNLINKAT, unix.AT_FDCWD, k.File, 0) })
-		}, func() {
-			bind(func() {})
-		}, unix.SYS_OPENAT, unix.AT_FDCWD, k.File, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o444)
+		// Where it can neither be made nor is there, the mount will say so.
+		b.If("make "+k.File, entry.AnyError, func(fd entry.Reg) {
+			b.Do("close "+k.File, unix.SYS_CLOSE, fd)
+			made[i] = fd
+		}, nil, unix.SYS_OPENAT, unix.AT_FDCWD, k.File, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o444)
+		b.Undo(fmt.Sprintf("bind the %s namespace on %s", k.Kind.Long, k.File), func() {
+			remove(i)
+			for j := range i {
+				b.Try("undo", entry.AnyError, unix.SYS_UMOUNT2, keeps[j].File, unix.MNT_DETACH)
+				remove(j)
+			}
+		}, unix.SYS_MOUNT, b.Format("/proc/", target, "/ns/"+k.Kind.Link()), k.File, 0, unix.MS_BIND, 0)
+	}
+	for _, r := range made {
+		b.Forget(r)
 	}
 }
 
