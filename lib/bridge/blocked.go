@@ -30,10 +30,9 @@ func (b blocker) String() string {
 
 // nftChain is a chain of any table.
 type nftChain struct {
-	family       byte
-	table, name  string
-	forward      bool
-	drop, exists bool
+	family        byte
+	table, name   string
+	forward, drop bool
 }
 
 // allChains returns the chains of all tables but ours.

@@ -44,16 +44,15 @@ type Request struct {
 
 // A Lease is a link of a namespace to a bridge, with its addresses.
 type Lease struct {
-	Addr             netip.Prefix   // IPv4
-	Addr6            netip.Prefix   // zero where the bridge has no IPv6 subnet
-	Extra            []netip.Prefix // further ones
-	Gateway          netip.Addr     // zero for no default route
-	Gateway6         netip.Addr
-	Host             string // name of the host's end
-	Ifname           string
-	rateOut          uint64
-	explicit6        bool
-	hairpin, noRoute bool
+	Addr      netip.Prefix   // IPv4
+	Addr6     netip.Prefix   // zero where the bridge has no IPv6 subnet
+	Extra     []netip.Prefix // further ones
+	Gateway   netip.Addr     // zero for no default route
+	Gateway6  netip.Addr
+	Host      string // name of the host's end
+	Ifname    string
+	rateOut   uint64
+	explicit6 bool // Addr6 was asked for
 }
 
 func (l Lease) String() string {
@@ -167,7 +166,7 @@ func (h *Host) Wire(b *Bridge, r Request) (Lease, error) {
 func (b *Bridge) lease(r Request, ip netip.Addr, p netip.Prefix) Lease {
 	l := Lease{
 		Addr: netip.PrefixFrom(ip, p.Bits()), Host: LeaseName(ip), Ifname: Ifname,
-		Extra: slices.Clone(r.Extra), rateOut: r.RateOut, noRoute: r.NoRoute,
+		Extra: slices.Clone(r.Extra), rateOut: r.RateOut,
 	}
 	if r.Ifname != "" {
 		l.Ifname = r.Ifname
