@@ -45,6 +45,9 @@ func (b *Builder) Dismiss(h *Helper) {
 	b.Close(h.socket)
 	// A child of its maker has no such child to wait for: the maker reaps it.
 	b.Try(what, unix.ECHILD, unix.SYS_WAIT4, h.pid, 0, unix.WALL, 0)
+	// Nor is the payload to find a signal of it pending.
+	chld, none := uint64(1)<<(unix.SIGCHLD-1), [2]uint64{}
+	b.Try(what, unix.EAGAIN, unix.SYS_RT_SIGTIMEDWAIT, Struct(&chld), 0, Struct(&none), 8)
 	b.Forget(h.pid)
 	b.Forget(h.Target)
 }
@@ -170,8 +173,8 @@ func park(op *operation) uintptr {
 	if isErr(r) {
 		return r
 	}
-	// No signal at its end: a pending SIGCHLD would reach the payload.
-	pid := sys(unix.SYS_CLONE, 0, 0, 0, 0, 0, 0)
+	// The signal at its end is for a maker that becomes a waiter, which reaps it then.
+	pid := sys(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if isErr(pid) {
 		return pid
 	}
