@@ -82,7 +82,7 @@ func stage(dir, bin string) error {
 		return err
 	}
 	// The scripts find the commands beside them.
-	for _, script := range []string{"box", "compat", "netbr-dns", "recipes/two-layers", "rootfs"} {
+	for _, script := range []string{"box", "compat", "netbr-dns", "recipes/two-layers", "rootfs", "lessons/network"} {
 		if err := testkit.CopyFile(filepath.Join(dir, "bin", filepath.Base(script)), filepath.Join(testkit.Root(), "scripts", script)); err != nil {
 			return err
 		}
