@@ -74,6 +74,13 @@ func mapRefused() []string {
 			"allow it: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give this program a profile with 'userns,'",
 		}
 	}
+	// It is "NAME (enforce)", or "unconfined".
+	if profile, mode, _ := strings.Cut(readFile("/proc/self/attr/apparmor/current"), " "); mode == "(enforce)" {
+		return []string{
+			"it is confined by the AppArmor profile " + profile + ", which may withhold capabilities in its user namespace too",
+			"where it does: give it a profile that allows them, or as root aa-complain " + profile,
+		}
+	}
 	return []string{
 		"an ordinary user can map only itself, once; to map root's id its maker needs CAP_SETFCAP as well (user_namespaces(7))",
 		"what this process may: grep -E 'Uid|CapPrm' /proc/self/status; what there is to map: cat /proc/self/uid_map",

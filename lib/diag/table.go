@@ -38,6 +38,7 @@ var table = []row{
 	{"bind the ", unix.EINVAL, bindRefused},
 	{"bind the ", unix.EPERM, says("to keep a namespace takes a mount, and so CAP_SYS_ADMIN where the file is: as root, or in a user and mount namespace (nsrun -U -r -m -- nsrun --net=FILE)")},
 	{"setns(", unix.EPERM, joinRefused},
+	{"write /proc/self/setgroups", unix.EACCES, mapRefused}, // opening it needs CAP_SYS_ADMIN
 	{"mount proc", unix.EPERM, procRefused},
 	{"mount binfmt_misc", unix.EPERM, says("a user namespace has a binfmt_misc of its own since Linux 6.7; before, only root mounts it")},
 	{"mount binfmt_misc", unix.ENODEV, kernelLacks("binfmt_misc", "BINFMT_MISC")},

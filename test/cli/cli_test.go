@@ -13,8 +13,9 @@
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
 // mounted, [veth] bridges and veth pairs can be made, [disk] /usr is on a disk,
-// [linux6.13] the kernel is that or newer. (testscript's own [net] says
-// nothing here: the tests have a network namespace with lo alone.)
+// [apparmor] AppArmor is in force, [linux6.13] the kernel is that or newer.
+// (testscript's own [net] says nothing here: the tests have a network namespace with lo
+// alone.)
 //
 // Commands, beside testscript's:
 //
@@ -214,6 +215,9 @@ func lookAt(cond string) (bool, error) {
 		return os.Geteuid() == 0, nil
 	case "userns":
 		return testkit.AsUser(exec.Command("unshare", "-Ur", "true")).Run() == nil, nil
+	case "apparmor":
+		_, err := os.Stat("/sys/kernel/security/apparmor/.load")
+		return err == nil, nil
 	case "linux6.13":
 		return probe.KernelAtLeast(6, 13), nil
 	case "disk":

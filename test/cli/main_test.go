@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -99,7 +100,7 @@ func stage(dir, bin string) error {
 
 // runAs starts act 2 for user and passes its output on.
 func runAs(t *testing.T, user, dir string, both bool) {
-	args := []string{"-test.timeout=8m"}
+	args := []string{fmt.Sprintf("-test.timeout=%s", 8*time.Minute*testkit.Slow)}
 	flag.Visit(func(f *flag.Flag) {
 		switch f.Name {
 		case "test.v", "test.run", "test.short", "test.failfast", "test.skip":
