@@ -7,8 +7,9 @@
 //
 // A script finds the commands first in its PATH. It writes stages after the first of a
 // chain as $NSRUN, $CGSET, $NETBR, $OVERLAY, $MKDEV, $PIVOT, $CAPDROP: the bare names,
-// or when unfused absolute paths. Its environment says $mode as well, and in $COMPAT the
-// directory of the links by which the tools stand in for other programs.
+// or when unfused absolute paths. Its environment says $mode as well, in $COMPAT the
+// directory of the links by which the tools stand in for other programs, and in $SLOW
+// how many times longer than elsewhere something may take.
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
@@ -130,6 +131,7 @@ func runMode(t *testing.T, dir, mode string) {
 			}
 			e.Setenv("PATH", path)
 			e.Setenv("mode", mode)
+			e.Setenv("SLOW", strconv.Itoa(int(testkit.Slow)))
 			e.Setenv("COMPAT", compat)
 			e.Setenv("SHELL", "/bin/sh")
 			for _, tool := range testkit.Tools {
