@@ -3,6 +3,7 @@ package nsrun
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -90,5 +91,20 @@ func (k *kinds) keep(p *plan) {
 	}
 	p.raw("mount(MS_BIND) of /proc/self/ns/*", "a mount keeps a namespace, whatever becomes of its processes", "namespaces(7)", func(b *entry.Builder) {
 		b.Outside(p.helper, "keep namespaces", func() { ns.KeepAll(b, p.helper.Target, keeps) })
+	})
+}
+
+// keepsMounts tells whether a mount namespace is kept.
+func (k *kinds) keepsMounts() bool {
+	return slices.ContainsFunc(k.kept(), func(keep ns.Keep) bool { return keep.Kind.Flag == unix.CLONE_NEWNS })
+}
+
+// renew makes a mount namespace that can be kept, before an init and mounts are in it.
+func (k *kinds) renew(p *plan) {
+	if !k.keepsMounts() {
+		return
+	}
+	p.raw("unshare(CLONE_NEWNS), if need be", "one that is taken for an older one cannot be kept: it is made again on another processor", "namespaces(7)", func(b *entry.Builder) {
+		p.older.Renew(b, p.helper)
 	})
 }

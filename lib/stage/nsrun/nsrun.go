@@ -70,6 +70,7 @@ type plan struct {
 
 	helper   *entry.Helper // stays outside, where one is needed
 	messages struct{ read, write entry.Reg }
+	older    ns.Older // where the mount namespace is kept
 }
 
 func (s *stage) plan(c *chain.Chain, link *chain.Link) *plan {
@@ -184,6 +185,7 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 			ns.Unshare(b, late)
 		})
 	}
+	s.kinds.renew(p)
 	s.inside.shift(p)
 	s.supervise.leaveInit(p)
 	s.inside.settle(p)
@@ -202,6 +204,9 @@ func (s *stage) park(p *plan) {
 	p.raw("clone(0)", "a helper with today's privileges and mounts stays outside, for maps and files of namespaces", "clone(2)", func(b *entry.Builder) {
 		if s.maps.outside() {
 			p.messages.read, p.messages.write = b.Messages("pipe")
+		}
+		if s.kinds.keepsMounts() {
+			p.older = ns.WatchOlder(b)
 		}
 		p.helper = b.Park("clone(0)")
 	})
