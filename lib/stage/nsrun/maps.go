@@ -94,7 +94,7 @@ func (m *maps) check(p *plan) error {
 	if err != nil {
 		return err
 	}
-	if m.setgroups == "allow" && id.groups.direct() && !m.privileged(p) {
+	if m.setgroups == "allow" && (id.groups.direct() && !m.privileged(p) || p.exact && m.group != "") {
 		return diag.WithHint(errors.New("--setgroups=allow and a map of one group exclude each other"),
 			"an ordinary user maps its group only where setgroups(2) is denied; with subordinate groups newgidmap(1) does it: --map-groups auto")
 	}
