@@ -59,10 +59,14 @@ type record struct {
 	// announced is the last message sent over the link.
 	announced uintptr
 	pinned    bool
-	env       []string // Environ's answer
 }
 
+// There is no pointer in it: so it lies in memory beside what else premain writes to, on
+// pages that every waiter keeps.
 var rec record
+
+// environment is Environ's answer.
+var environment []string
 
 // Ran tells whether this process began in premain: whether the binary was linked
 // with -E, or restarted by [Builder.Start].
@@ -80,14 +84,14 @@ func Environ() []string {
 	if !rec.ran {
 		return procEnviron()
 	}
-	if rec.env == nil {
+	if environment == nil {
 		p := unsafe.Add(envp(), 8*(tuned+rec.strings))
-		rec.env = []string{}
+		environment = []string{}
 		for ; *(*unsafe.Pointer)(p) != nil; p = unsafe.Add(p, 8) {
-			rec.env = append(rec.env, text(*(*unsafe.Pointer)(p)))
+			environment = append(environment, text(*(*unsafe.Pointer)(p)))
 		}
 	}
-	return rec.env
+	return environment
 }
 
 // text is the string at p, which lies on the stack that the kernel made, and stays.

@@ -15,7 +15,7 @@ import (
 // auxiliary vector. tls0 stands in for thread-local storage until the runtime has its
 // own. Both are set or used by entry_GOARCH.s.
 var (
-	stack0 unsafe.Pointer
+	stack0 uintptr
 	tls0   [128]byte //lint:ignore U1000 entry_amd64.s uses it
 )
 
@@ -116,13 +116,19 @@ const atFdcwd = ^uintptr(99) // AT_FDCWD, -100
 //go:norace
 func isErr(r uintptr) bool { return r > ^uintptr(4095) }
 
+// start0 is stack0 as a pointer. It is kept as a number: see rec.
+//
+//go:nosplit
+//go:norace
+func start0() unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&stack0)) }
+
 // envp is the address of the first pointer of the environment.
 //
 //go:nosplit
 //go:norace
 func envp() unsafe.Pointer {
-	argc := *(*uintptr)(stack0)
-	return unsafe.Add(stack0, 8*(argc+2))
+	argc := *(*uintptr)(start0())
+	return unsafe.Add(start0(), 8*(argc+2))
 }
 
 // auxv returns the value of one entry of the auxiliary vector, 0 if there is none. It
@@ -429,7 +435,7 @@ func arg(base unsafe.Pointer, op *operation, n uintptr) uintptr {
 //go:norace
 func execList(base unsafe.Pointer, op *operation) uintptr {
 	list := at(base, uintptr(op.args[execPaths]))
-	argv := uintptr(unsafe.Add(stack0, 8*(1+uintptr(op.args[execIndex]))))
+	argv := uintptr(unsafe.Add(start0(), 8*(1+uintptr(op.args[execIndex]))))
 	if op.args[execArgv] != 0 {
 		argv = pointers(base, uintptr(op.args[execArgv]))
 	}

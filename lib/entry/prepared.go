@@ -122,7 +122,7 @@ func usePrepared() (index uintptr, ok bool) {
 
 //go:nosplit
 //go:norace
-func word(i uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Add(stack0, 8*(1+i))) }
+func word(i uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Add(start0(), 8*(1+i))) }
 
 //go:nosplit
 //go:norace
@@ -136,7 +136,7 @@ func half(p unsafe.Pointer) uintptr {
 //go:nosplit
 //go:norace
 func plainOptions() (options, index uintptr) {
-	for i := uintptr(1); i < *(*uintptr)(stack0); i++ {
+	for i := uintptr(1); i < *(*uintptr)(start0()); i++ {
 		p := word(i)
 		if *(*byte)(p) != '-' {
 			if options == 0 || *(*byte)(p) == 0 {
@@ -145,7 +145,7 @@ func plainOptions() (options, index uintptr) {
 			return options, i
 		}
 		p = unsafe.Add(p, 1)
-		if *(*byte)(p) == '-' && *(*byte)(unsafe.Add(p, 1)) == 0 && i+1 < *(*uintptr)(stack0) && *(*byte)(word(i + 1)) != 0 {
+		if *(*byte)(p) == '-' && *(*byte)(unsafe.Add(p, 1)) == 0 && i+1 < *(*uintptr)(start0()) && *(*byte)(word(i + 1)) != 0 {
 			return options, i + 1
 		}
 		if *(*byte)(p) == 0 {
@@ -311,7 +311,7 @@ func runPrepared(index uintptr) {
 	}
 	if rec.errno == 0 {
 		rec.index = index
-		r := tryPaths(unsafe.Pointer(&paths), uintptr(unsafe.Add(stack0, 8*(1+index))), uintptr(envp()), execSearch)
+		r := tryPaths(unsafe.Pointer(&paths), uintptr(unsafe.Add(start0(), 8*(1+index))), uintptr(envp()), execSearch)
 		rec.errno = uint64(-r)
 	}
 }

@@ -39,7 +39,7 @@ func nameProcess() {
 //go:nosplit
 //go:norace
 func baseName() (name unsafe.Pointer, n uintptr) {
-	name = *(*unsafe.Pointer)(unsafe.Add(stack0, 8))
+	name = *(*unsafe.Pointer)(unsafe.Add(start0(), 8))
 	if name == nil {
 		return nil, 0
 	}
@@ -123,14 +123,14 @@ func unpin() {
 //go:nosplit
 //go:norace
 func tuneRuntime() {
-	words := *(*uintptr)(stack0) + 2 // argc, argv, and the nil after it
-	moved := unsafe.Add(stack0, -8*tuned)
+	words := *(*uintptr)(start0()) + 2 // argc, argv, and the nil after it
+	moved := unsafe.Add(start0(), -8*tuned)
 	for i := uintptr(0); i < words; i++ {
-		*(*uintptr)(unsafe.Add(moved, 8*i)) = *(*uintptr)(unsafe.Add(stack0, 8*i))
+		*(*uintptr)(unsafe.Add(moved, 8*i)) = *(*uintptr)(unsafe.Add(start0(), 8*i))
 	}
 	*(*uintptr)(unsafe.Add(moved, 8*words)) = uintptr(unsafe.Pointer(unsafe.StringData(oneP)))
 	*(*uintptr)(unsafe.Add(moved, 8*words+8)) = uintptr(unsafe.Pointer(unsafe.StringData(noDebug)))
-	*(*uintptr)(unsafe.Pointer(&stack0)) = uintptr(moved)
+	stack0 = uintptr(moved)
 }
 
 // needRoom ends the process where the limit on its address space (RLIMIT_AS, ulimit -v)

@@ -350,5 +350,5 @@ func becomeCleaner(status int32) {
 	}
 	scratch.info[0], scratch.info[1] = uint64(uintptr(at(base, uintptr(spec.cleanerEnv)))), 0
 	// Every signal stays blocked: a cleaner has little to do, and should get to do it.
-	sys(unix.SYS_EXECVE, uintptr(at(base, uintptr(spec.cleanerFile))), uintptr(unsafe.Add(stack0, 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
+	sys(unix.SYS_EXECVE, uintptr(at(base, uintptr(spec.cleanerFile))), uintptr(unsafe.Add(start0(), 8)), uintptr(unsafe.Pointer(&scratch.info)), 0, 0, 0)
 }

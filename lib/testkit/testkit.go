@@ -7,6 +7,8 @@
 package testkit
 
 import (
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -155,9 +157,17 @@ func CopyFiles(to, from string) error {
 
 // CopyFile copies one file, for everyone to read and execute.
 func CopyFile(to, from string) error {
-	b, err := os.ReadFile(from)
+	src, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, b, 0o755)
+	defer src.Close()
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	// As cp(1) copies: one write of megabytes gives a file pages so large in the page cache
+	// that what a process maps of it cannot be told.
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Close())
 }
