@@ -43,8 +43,21 @@ func apart() error {
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
+	top := testkit.Root()
+	checkout, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
 	if err := unix.Mount("escape", "/tmp", "tmpfs", 0, "mode=1777"); err != nil {
 		return err
+	}
+	if strings.HasPrefix(top, "/tmp/") { // a checkout there is still needed, to build from
+		if err := os.MkdirAll(top, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", checkout), top, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return err
+		}
 	}
 	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), apartVar+"=1", "TMPDIR=/tmp"))
 }
