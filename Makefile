@@ -37,7 +37,7 @@ test: build ## run every test; REQUIRE=all makes a skipped one a failure
 	@scripts/test
 
 vm: build ## run the tests in virtual machines: other kernels, each layout of cgroups
-	@scripts/test ./test/vm
+	@VM=all scripts/test -timeout=60m ./test/vm
 
 check: ## vet, staticcheck, gofumpt, shellcheck, shfmt, and the rules of the house
 	@scripts/check

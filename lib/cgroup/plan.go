@@ -89,8 +89,11 @@ func plan(trees []*Tree, req Request) ([]*place, []Dropped, error) {
 			}
 		}
 	}
-	if main := mainTree(trees); !req.Exact && (main.V2 || len(places) == 0) {
-		at(main)
+	if core, _ := home(trees, Core); core != nil && !req.Exact {
+		at(core) // where a group can be frozen, and on v2 killed
+	}
+	if len(places) == 0 && !req.Exact {
+		at(mainTree(trees))
 	}
 	// A group that is there is entered wherever it is: it may have limits there.
 	for _, t := range trees {
@@ -167,15 +170,12 @@ func located(places []*place, req Request) ([]*place, error) {
 }
 
 // mainTree is the hierarchy for a group with no limits: v2's, where processes can be
-// killed by group; else one that counts processes; else any.
+// killed by group; else one where they can be frozen, or counted; else any.
 func mainTree(trees []*Tree) *Tree {
-	for _, t := range trees {
-		if t.V2 {
+	for _, c := range []string{Core, "pids"} {
+		if t, _ := home(trees, c); t != nil {
 			return t
 		}
-	}
-	if t, _ := home(trees, "pids"); t != nil {
-		return t
 	}
 	return trees[0]
 }
