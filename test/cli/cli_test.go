@@ -14,7 +14,9 @@
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
 // mounted, [veth] bridges and veth pairs can be made, [disk] /usr is on a disk,
-// [apparmor] AppArmor is in force, [linux6.13] the kernel is that or newer.
+// [binfmt] there is binfmt_misc
+// for user namespaces, [userns-clone] the sysctl
+// kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [linux6.13] the kernel is that or newer.
 // (testscript's own [net] says nothing here: the tests have a network namespace with lo
 // alone.)
 //
@@ -219,6 +221,12 @@ func lookAt(cond string) (bool, error) {
 		return testkit.AsUser(exec.Command("unshare", "-Ur", "true")).Run() == nil, nil
 	case "apparmor":
 		_, err := os.Stat("/sys/kernel/security/apparmor/.load")
+		return err == nil, nil
+	case "binfmt":
+		b, err := os.ReadFile("/proc/filesystems")
+		return bytes.Contains(b, []byte("binfmt_misc")) && probe.KernelAtLeast(6, 7), err
+	case "userns-clone":
+		_, err := os.Stat("/proc/sys/kernel/unprivileged_userns_clone")
 		return err == nil, nil
 	case "linux6.13":
 		return probe.KernelAtLeast(6, 13), nil
