@@ -136,12 +136,13 @@ func (h *Host) finish(s Spec, made, auto bool) (*Bridge, error) {
 			return nil, err
 		}
 	}
-	for _, p := range s.Addrs {
+	// The IPv4 one comes last: a bridge that has it is not given others.
+	for _, p := range slices.Backward(s.Addrs) {
 		if slices.Contains(b.all(), p) {
 			continue
 		}
 		add := []*nl.NetlinkRequest{addAddr(b.Index, p)}
-		if p.Addr().Is6() && made {
+		if p.Addr().Is6() && b.Ours && !b.up {
 			// The host asks for its neighbours from the link-local address.
 			add = append([]*nl.NetlinkRequest{withoutLinkLocal(b.Index), addAddr(b.Index, linkLocal(s.Addrs[0].Addr()))}, add...)
 		}
