@@ -158,7 +158,8 @@ func TestKernelRefuses(t *testing.T) {
 		{"threaded", func(t *testing.T) {
 			group(t, v2, name)
 			write(t, name+"/cgroup.type", "threaded")
-			refused(t, enter(t, name+"/a"), unix.EOPNOTSUPP, "threaded")
+			_, err := cgroup.Make(v2, cgroup.Request{Name: name + "/a"})
+			refused(t, err, unix.EOPNOTSUPP, "threaded")
 		}},
 		{"controllers passed on", func(t *testing.T) {
 			for _, c := range tree.Controllers {
