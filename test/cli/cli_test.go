@@ -13,10 +13,10 @@
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
-// mounted, [veth] bridges and veth pairs can be made, [disk] /usr is on a disk,
-// [binfmt] there is binfmt_misc
-// for user namespaces, [userns-clone] the sysctl
-// kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [linux6.13] the kernel is that or newer.
+// mounted, [veth] bridges and veth pairs can be made, [disk] /usr is on a disk, [binfmt]
+// there is binfmt_misc for user namespaces, [userns-clone] the sysctl
+// kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [linux6.13]
+// the kernel is that or newer.
 // (testscript's own [net] says nothing here: the tests have a network namespace with lo
 // alone.)
 //
