@@ -168,9 +168,9 @@ func (r *result) again(t *testing.T) {
 		}
 		t.Skip(why)
 	case "fail":
-		t.Error(strings.Join(r.said, ""))
+		t.Error("\n" + quoted(strings.Join(r.said, "")))
 	default:
-		t.Error("it did not end\n" + strings.Join(r.said, ""))
+		t.Error("it did not end\n" + quoted(strings.Join(r.said, "")))
 	}
 }
 
@@ -217,6 +217,13 @@ func parse(output io.Reader) ([]*result, error) {
 }
 
 // tail is the end of a text, where it says why.
-func tail(text []byte) []byte {
-	return text[max(0, len(text)-2000):]
+func tail(text []byte) string {
+	return quoted(string(text[max(0, len(text)-2000):]))
+}
+
+// quoted has a mark before each line, so that what tests in the virtual machine say of
+// themselves is not counted as this test binary's own.
+func quoted(text string) string {
+	text = strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\x16", "")
+	return "> " + strings.ReplaceAll(text, "\n", "\n> ")
 }
