@@ -45,15 +45,8 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 	for {
 		link := &Link{Tool: tool, As: tool.Name, Stage: tool.New()}
 		c.Links = append(c.Links, link)
-		fs := pflag.NewFlagSet(tool.Name, pflag.ContinueOnError)
-		fs.SetInterspersed(false) // options stop at the first word that is not one
-		fs.SortFlags = false
-		fs.Usage = func() {}
-		fs.SetOutput(io.Discard)
+		fs, help, version := tool.flags(link.Stage)
 		link.Flags = fs
-		link.Stage.Options(fs)
-		help := fs.BoolP("help", "h", false, "print this and exit")
-		version := fs.BoolP("version", "V", false, "print the version and exit")
 		if err := fs.Parse(words); err != nil {
 			return link, diag.WithHint(optionError(err), "try '"+tool.Name+" --help'")
 		}
@@ -107,6 +100,25 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 		c.PayloadIndex = len(os.Args) - len(rest)
 		return link, nil
 	}
+}
+
+// Options is the option table of t: that of --help, manuals and completions.
+func (t *Tool) Options() *pflag.FlagSet {
+	fs, _, _ := t.flags(t.New())
+	return fs
+}
+
+// flags is the option table of a stage of t: its own options, and those of all tools.
+func (t *Tool) flags(stage Stage) (fs *pflag.FlagSet, help, version *bool) {
+	fs = pflag.NewFlagSet(t.Name, pflag.ContinueOnError)
+	fs.SetInterspersed(false) // options stop at the first word that is not one
+	fs.SortFlags = false
+	fs.Usage = func() {}
+	fs.SetOutput(io.Discard)
+	stage.Options(fs)
+	help = fs.BoolP("help", "h", false, "print this and exit")
+	version = fs.BoolP("version", "V", false, "print the version and exit")
+	return fs, help, version
 }
 
 // shell is the program that runs where none is named; in a new root that lacks it, /bin/sh
