@@ -63,7 +63,7 @@ func fatal(err error) {
 // stage fills a directory with what the scripts need: the commands as make builds
 // them, as one file without the linker's flag, and the scripts.
 func stage(dir, bin string) error {
-	for _, d := range []string{"bin", "plain", "testdata"} {
+	for _, d := range []string{"bin", "bin/lessons", "plain", "testdata"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			return err
 		}
@@ -83,10 +83,13 @@ func stage(dir, bin string) error {
 		return err
 	}
 	// The scripts find the commands beside them.
-	for _, script := range []string{"box", "compat", "netbr-dns", "recipes/two-layers", "rootfs", "lessons/network"} {
+	for _, script := range []string{"box", "compat", "lesson", "netbr-dns", "recipes/two-layers", "rootfs"} {
 		if err := testkit.CopyFile(filepath.Join(dir, "bin", filepath.Base(script)), filepath.Join(testkit.Root(), "scripts", script)); err != nil {
 			return err
 		}
+	}
+	if err := testkit.CopyFiles(dir+"/bin/lessons", filepath.Join(testkit.Root(), "scripts/lessons")); err != nil {
+		return err
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -169,7 +172,7 @@ func isolate(dir string) error {
 		return fmt.Errorf("mount tmpfs: %w", err)
 	}
 	to := fresh + "/staves"
-	for _, d := range []string{"", "/bin", "/plain", "/testdata"} {
+	for _, d := range []string{"", "/bin", "/bin/lessons", "/plain", "/testdata"} {
 		if err := os.Mkdir(to+d, 0o755); err != nil {
 			return err
 		}
