@@ -24,7 +24,7 @@ exec 2>&1 # what is said and what programs complain of is one text
 prompt='#'
 [ "$(id -u)" -eq 0 ] || prompt='$'
 undo=
-trap 'eval "$undo"' EXIT
+trap 'status=$?; set +e; eval "$undo"; exit "$status"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -53,7 +53,7 @@ start() {
 	type_ "$* &"
 	sh -c "exec $*" </dev/null >/dev/null 2>&1 &
 	pid=$!
-	later "kill -9 $pid 2>/dev/null || true"
+	later "kill -9 $pid 2>/dev/null"
 }
 
 check() {
@@ -74,7 +74,7 @@ soon() {
 	tries=0
 	until (eval "$*") >/dev/null 2>&1; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 200 ] || return 1
+		[ "$tries" -lt 200 ] || not_so "after some seconds: $*"
 		sleep 0.02
 	done
 }
@@ -112,4 +112,31 @@ on_stage() {
 	case $here/ in /mnt/*) stage=/media ;; esac # it must not hide the lesson itself
 	mount -t tmpfs -o mode=755 lesson "$stage"
 	cd "$stage"
+}
+
+# controller NAME: the directory of its tree of control groups is $tree, and their version
+# $version.
+controller() {
+	version=1
+	tree=$(awk -v name="$1" '$3 == "cgroup" && "," $4 "," ~ "," name "," { print $2; exit }' /proc/mounts)
+	[ -z "$tree" ] || return 0
+	version=2
+	tree=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	[ -n "$tree" ] && { [ "$1" = freezer ] || grep -qw "$1" "$tree/cgroup.controllers"; } ||
+		cannot "there is no controller $1 of control groups"
+}
+
+# number NAME: the number of a system call, for perl's syscall(), on this machine.
+number() {
+	case $(uname -m) in
+	x86_64) set -- "$1" 2 ;;
+	aarch64) set -- "$1" 3 ;;
+	*) cannot "no number of the system call $1 is known for a machine $(uname -m)" ;;
+	esac
+	awk -v call="$1" -v column="$2" '$1 == call { print $column }' <<-END
+		pivot_root 155 41
+		prctl 157 167
+		setns 308 268
+		uname 63 160
+	END
 }
