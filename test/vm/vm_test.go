@@ -1,8 +1,9 @@
 // Package vm runs the tests of the commands in virtual machines: under Debian's kernels,
 // on each layout of cgroups. See scripts/vm for the machine, and test/cli for the tests.
 //
-// What has to do with cgroups runs on each layout, and on cgroup v2 alone what asks the
-// kernel for something new as well, or for AppArmor. With VM=all in the environment, as
+// What has to do with cgroups runs on each layout, on cgroup v2 what asks the kernel for
+// something new as well, or for AppArmor, and on v1, where the kernel is the oldest, what
+// that one does differently. With VM=all in the environment, as
 // 'make vm' has it, every script runs there, which takes a quarter of an hour. What is
 // compiled is compiled here: in there it would take minutes.
 package vm
@@ -39,6 +40,10 @@ const everything = "VM"
 
 // also are scripts that run under the newest kernel in any case.
 var also = regexp.MustCompile(`^(nsrun-(apparmor|default|time|clocks)|userns-(clone|hints)|maps-ranges|box-run|capdrop-default|pivot-(default|old-root|fds)|overlay-(lower-untouched|state|mount8)|mkdev-nodes|netbr-(default|nat|ipv6)|landlock-fs|init|kill-child|status|transparent-signals)$`)
+
+// older are scripts that run under the oldest kernel, which does differently what they are
+// about.
+var older = regexp.MustCompile(`^(nsrun-(time|clocks)|lesson-namespaces)$`)
 
 var lanes = []lane{
 	{"v2", "v2", "6.12", []string{"root", "user"}, true},
@@ -136,7 +141,7 @@ func (l lane) scripts(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		name := strings.TrimSuffix(filepath.Base(f), ".txtar")
-		if about.Match(b) || l.all && (os.Getenv(everything) == "all" || also.MatchString(name)) {
+		if about.Match(b) || l.layout == "v1" && older.MatchString(name) || l.all && (os.Getenv(everything) == "all" || also.MatchString(name)) {
 			names = append(names, name)
 		}
 	}

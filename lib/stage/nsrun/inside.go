@@ -101,11 +101,19 @@ func (i *inside) apart() bool {
 	return p == ns.Private || p == ns.Slave
 }
 
-// shift sets the clocks: before any process is in the time namespace.
+// shift enters a new time namespace, when the clocks are set: once a process is in it they
+// stay as they are.
 func (i *inside) shift(p *plan) {
-	if i.boottime == 0 && i.monotonic == 0 {
+	if !p.makes(unix.CLONE_NEWTIME) {
 		return
 	}
+	if i.boottime != 0 || i.monotonic != 0 {
+		i.setClocks(p)
+	}
+	p.raw("setns(CLONE_NEWTIME)", "unshare has made it for children; not every kernel moves the program itself on its execve", "time_namespaces(7)", ns.EnterTime)
+}
+
+func (i *inside) setClocks(p *plan) {
 	p.raw("write /proc/self/timens_offsets", "no clock can be shifted once a process is in the namespace", "time_namespaces(7)", func(b *entry.Builder) {
 		if i.boottime != 0 {
 			ns.SetClock(b, ns.BootTime, i.boottime)

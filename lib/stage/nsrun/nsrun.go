@@ -76,7 +76,7 @@ type plan struct {
 func (s *stage) plan(c *chain.Chain, link *chain.Link) *plan {
 	p := &plan{stage: s, chain: c, link: link, bare: !s.exact && link.Bare()}
 	p.flags = s.kinds.flags(p) | s.maps.flags(p) | s.inside.flags()
-	p.nextLife = s.supervise.forks(p) || p.makes(unix.CLONE_NEWUSER) || s.join.any() || s.helped()
+	p.nextLife = s.supervise.forks(p) || p.makes(unix.CLONE_NEWUSER|unix.CLONE_NEWTIME) || s.join.any() || s.helped()
 	return p
 }
 
