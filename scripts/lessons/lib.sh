@@ -116,14 +116,16 @@ on_stage() {
 
 # controller NAME: the directory of its tree of control groups is $tree, and their version
 # $version.
+# shellcheck disable=SC2034 # lessons read them
 controller() {
 	version=1
 	tree=$(awk -v name="$1" '$3 == "cgroup" && "," $4 "," ~ "," name "," { print $2; exit }' /proc/mounts)
 	[ -z "$tree" ] || return 0
 	version=2
 	tree=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
-	[ -n "$tree" ] && { [ "$1" = freezer ] || grep -qw "$1" "$tree/cgroup.controllers"; } ||
+	if [ -z "$tree" ] || { [ "$1" != freezer ] && ! grep -qw "$1" "$tree/cgroup.controllers"; }; then
 		cannot "there is no controller $1 of control groups"
+	fi
 }
 
 # number NAME: the number of a system call, for perl's syscall(), on this machine.
