@@ -5,7 +5,8 @@ TOOLS := $(filter-out staves,$(notdir $(wildcard cmd/*)))
 
 # -E names the entry point that runs before the Go runtime: see lib/entry.
 LDFLAGS := -s -w -E staves/lib/entry.start
-BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+# The overlay is a Go runtime that starts no threads: see scripts/goruntime.
+BUILD    = CGO_ENABLED=0 go build -overlay "$$(scripts/goruntime bin/.runtime)" -trimpath -ldflags '$(LDFLAGS)'
 TOOL    := go tool -modfile=tools/go.mod
 
 PREFIX  ?= /usr/local

@@ -3,4 +3,6 @@ package main
 
 import "staves/lib/stages"
 
-func main() { stages.Main("capdrop") }
+func init() { stages.Main("capdrop") }
+
+func main() {}

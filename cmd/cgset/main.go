@@ -3,4 +3,6 @@ package main
 
 import "staves/lib/stages"
 
-func main() { stages.Main("cgset") }
+func init() { stages.Main("cgset") }
+
+func main() {}

@@ -3,4 +3,6 @@ package main
 
 import "staves/lib/stages"
 
-func main() { stages.Main("mkdev") }
+func init() { stages.Main("mkdev") }
+
+func main() {}

@@ -3,4 +3,6 @@ package main
 
 import "staves/lib/stages"
 
-func main() { stages.Main("netbr") }
+func init() { stages.Main("netbr") }
+
+func main() {}

@@ -3,4 +3,6 @@ package main
 
 import "staves/lib/stages"
 
-func main() { stages.Main("overlay") }
+func init() { stages.Main("overlay") }
+
+func main() {}

@@ -3,4 +3,6 @@ package main
 
 import "staves/lib/stages"
 
-func main() { stages.Main("pivot") }
+func init() { stages.Main("pivot") }
+
+func main() {}

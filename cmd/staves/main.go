@@ -5,4 +5,6 @@ package main
 
 import "staves/lib/stages"
 
-func main() { stages.Main("") }
+func init() { stages.Main("") }
+
+func main() {}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // Down removes a bridge and its rules. With force also one that has ports, and one
@@ -28,7 +30,7 @@ func (h *Host) Down(name string, force bool) error {
 	ports, wired, err := h.ports(b)
 	// Links of namespaces that have just died are still being taken down.
 	for start := time.Now(); err == nil && !force && ports > 0 && ports == len(wired) && h.leaves(start, names(wired)...); {
-		pause(5 * time.Millisecond)
+		entry.Pause(5 * time.Millisecond)
 		ports, wired, err = h.ports(b)
 	}
 	if err != nil {

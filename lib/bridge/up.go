@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"staves/lib/entry"
 	"staves/lib/probe"
 )
 
@@ -274,15 +275,9 @@ func lock() (unlock func(), err error) {
 		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			break
 		}
-		pause(2 * time.Millisecond)
+		entry.Pause(2 * time.Millisecond)
 	}
 	return func() { _ = unix.Close(fd) }, nil
-}
-
-// pause sleeps. time.Sleep would start the runtime's poller: see conn.
-func pause(d time.Duration) {
-	t := unix.NsecToTimespec(int64(d))
-	_ = unix.Nanosleep(&t, nil) // woken early, the caller looks again early
 }
 
 // NamespaceID identifies the namespace that fd is a file of, or the network namespace of

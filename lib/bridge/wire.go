@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // Ifname is the name of a namespace's end of its link, where no other is wanted.
@@ -87,7 +89,7 @@ const (
 func (h *Host) await(name string, try func() error) error {
 	err := try()
 	for start := time.Now(); errors.Is(err, unix.EEXIST) && h.leaves(start, name); err = try() {
-		pause(5 * time.Millisecond)
+		entry.Pause(5 * time.Millisecond)
 	}
 	return err
 }

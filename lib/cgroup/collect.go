@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // An Owner tells who is to remove a group: see owned.go.
@@ -119,7 +121,7 @@ func removeDead(dir string) error {
 		if time.Now().After(deadline) {
 			return &PopulatedError{Dir: dir, Pids: pids}
 		}
-		time.Sleep(pause)
+		entry.Pause(pause)
 	}
 }
 
@@ -151,7 +153,7 @@ func Kill(found []Found) error {
 		if time.Now().After(deadline) {
 			return last
 		}
-		time.Sleep(pause)
+		entry.Pause(pause)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // freezing is how long a group may take to freeze: a process in the middle of something
@@ -45,7 +47,7 @@ func SetFrozen(found []Found, frozen bool) error {
 			if time.Now().After(deadline) {
 				return fmt.Errorf("write %s/%s: the group does not get there: %w", f.Dir, file, unix.ETIMEDOUT)
 			}
-			time.Sleep(pause)
+			entry.Pause(pause)
 			if !f.Tree.V2 { // v1 freezes what was there when it was written to
 				_ = writeFile(unix.AT_FDCWD, f.Dir+"/"+file, value)
 			}

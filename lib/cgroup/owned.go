@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // A group that is removed when its payload ends must be known as such by others, should
@@ -96,7 +98,7 @@ func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err
 		case errors.Is(err, errGone):
 			continue
 		case errors.Is(err, unix.EWOULDBLOCK) && (rival || condemned(at, name)) && time.Now().Before(deadline):
-			time.Sleep(time.Millisecond)
+			entry.Pause(time.Millisecond)
 			continue
 		case errors.Is(err, unix.EWOULDBLOCK):
 			return false, nil // it is alive, and somebody else's to remove

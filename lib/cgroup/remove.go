@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // patience is how long [Remove] goes on trying.
@@ -46,7 +48,7 @@ func Remove(dirs []string) error {
 			return last
 		}
 		left = busy
-		time.Sleep(pause)
+		entry.Pause(pause)
 	}
 }
 
@@ -190,7 +192,7 @@ func RemoveEmpty(dir string, deep bool) error {
 		if !errors.As(err, &full) || full.Groups != nil || time.Now().After(deadline) {
 			return err
 		}
-		time.Sleep(pause)
+		entry.Pause(pause)
 	}
 }
 
@@ -202,7 +204,7 @@ func CheckEmpty(dir string) error {
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
-		time.Sleep(4 * time.Millisecond)
+		entry.Pause(4 * time.Millisecond)
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,12 +33,6 @@ import (
 
 // Version is what --version prints.
 var Version = "0.1.0"
-
-func init() {
-	// Namespaces, credentials and the working directory belong to a thread. All steps
-	// are taken on the main thread, and it is the one that executes the payload.
-	runtime.LockOSThread()
-}
 
 // A Tool is one of the seven commands, as the registry knows it.
 type Tool struct {

@@ -58,7 +58,6 @@ type record struct {
 	link     uintptr // to the waiter, 0 for none
 	// announced is the last message sent over the link.
 	announced uintptr
-	pinned    bool
 }
 
 // There is no pointer in it: so it lies in memory beside what else premain writes to, on
@@ -169,7 +168,6 @@ func Execve(path string, argv, env []string) error {
 func execve(path string, argv, env []string) error {
 	if rec.ran {
 		restoreSignals()
-		unpin()
 	}
 	return syscall.Exec(path, argv, env)
 }
@@ -204,7 +202,6 @@ func (b *Builder) Execve(path string, argv, env []string) error {
 	_ = syscall.Exec("", argv, env) // fails, and puts the limit on open files back
 	if rec.ran {
 		restoreSignals()
-		unpin()
 	}
 	// The runtime interrupts threads by SIGURG, and a handler's return is a system call
 	// that may be forbidden by then. The default is that nothing happens.

@@ -107,7 +107,6 @@ func premain() {
 	}
 	needRoom()
 	tuneRuntime()
-	pin()
 }
 
 const atFdcwd = ^uintptr(99) // AT_FDCWD, -100

@@ -3,6 +3,7 @@ package entry
 import (
 	"os/signal"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,4 +36,11 @@ func Wait(pid int) (status unix.WaitStatus, err error) {
 			return status, err
 		}
 	}
+}
+
+// Pause has the thread sleep for d, or less if a signal comes. With time.Sleep the
+// runtime would start its poller, and a thread to wait in it.
+func Pause(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	_ = unix.Nanosleep(&t, nil) // its only error here is EINTR
 }

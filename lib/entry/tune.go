@@ -7,20 +7,12 @@ import (
 )
 
 // What is arranged before the runtime starts, so that it starts faster and shows the
-// right name. The rules of premain.go hold here too, but for unpin.
-
-// cpus holds a CPU mask; the kernel's longest has 8192 bits.
-var (
-	cpus   [128]uint64
-	online [32]byte
-)
+// right name. The rules of premain.go hold here too.
 
 const (
 	tuned   = 2 // strings; an even number keeps the stack aligned
 	oneP    = "GOMAXPROCS=1\x00"
 	noDebug = "GODEBUG=\x00"
-
-	onlineFile = "/sys/devices/system/cpu/online\x00"
 )
 
 // nameProcess gives the process the name that it was called by, in ps(1): the kernel
@@ -50,68 +42,6 @@ func baseName() (name unsafe.Pointer, n uintptr) {
 		}
 	}
 	return name, n
-}
-
-// pin keeps the process on the CPU that it is on, for as long as the runtime starts and
-// runs its few threads: they hand the work to and fro, and on one CPU that takes no
-// interrupts between CPUs (a fifth of the start on a virtual machine). [Execve] undoes
-// it. Where the caller has restricted the process's CPUs itself, or a cpuset has, it is
-// left alone: the restriction could not be put back as it was.
-//
-//go:nosplit
-//go:norace
-func pin() {
-	fd := sys(unix.SYS_OPENAT, atFdcwd, uintptr(unsafe.Pointer(unsafe.StringData(onlineFile))), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
-	if isErr(fd) {
-		return
-	}
-	n := sys(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&online)), uintptr(len(online)-1), 0, 0, 0)
-	sys(unix.SYS_CLOSE, fd, 0, 0, 0, 0, 0)
-	// Only the common form "0-N" is worth the trouble.
-	if isErr(n) || n < 4 || online[0] != '0' || online[1] != '-' {
-		return
-	}
-	last := uintptr(0)
-	for i := uintptr(2); i < n-1 && i < uintptr(len(online)); i++ {
-		if online[i] < '0' || online[i] > '9' {
-			return
-		}
-		last = 10*last + uintptr(online[i]-'0')
-	}
-	if last >= 64*uintptr(len(cpus)) || isErr(sys(unix.SYS_SCHED_GETAFFINITY, 0, unsafe.Sizeof(cpus), uintptr(unsafe.Pointer(&cpus)), 0, 0, 0)) {
-		return
-	}
-	for i := uintptr(0); i <= last; i++ {
-		if *cpuWord(i)&(1<<(i%64)) == 0 {
-			return
-		}
-		*cpuWord(i) &^= 1 << (i % 64)
-	}
-	if isErr(sys(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&scratch.set)), 0, 0, 0, 0, 0)) {
-		return
-	}
-	cpu := uintptr(uint32(scratch.set))
-	if cpu > last {
-		return
-	}
-	*cpuWord(cpu) |= 1 << (cpu % 64)
-	rec.pinned = !isErr(sys(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(cpus), uintptr(unsafe.Pointer(&cpus)), 0, 0, 0))
-}
-
-//go:nosplit
-//go:norace
-func cpuWord(cpu uintptr) *uint64 {
-	return (*uint64)(unsafe.Add(unsafe.Pointer(&cpus), cpu/64*8))
-}
-
-// unpin allows all CPUs: for a process that nobody had restricted, the same as before.
-func unpin() {
-	if rec.pinned {
-		for i := uintptr(0); i < 64*uintptr(len(cpus)); i += 64 {
-			*cpuWord(i) = ^uint64(0)
-		}
-		sys(unix.SYS_SCHED_SETAFFINITY, 0, unsafe.Sizeof(cpus), uintptr(unsafe.Pointer(&cpus)), 0, 0, 0)
-	}
 }
 
 // tuneRuntime puts two strings before the environment that the runtime will read, which

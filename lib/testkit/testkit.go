@@ -8,6 +8,7 @@ package testkit
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -104,10 +105,24 @@ func Bin() (string, error) {
 		if from := os.Getenv("BIN"); from != "" {
 			built.err = CopyFiles(built.dir, from)
 		} else {
-			built.err = Build(built.dir, "-s -w -E staves/lib/entry.start", "./cmd/...")
+			built.err = buildAll(built.dir)
 		}
 	})
 	return built.dir, built.err
+}
+
+// buildAll builds the commands as make does.
+func buildAll(dir string) error {
+	work, err := os.MkdirTemp("", "staves-runtime-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(work) }()
+	overlay, err := exec.Command(filepath.Join(Root(), "scripts/goruntime"), work).Output()
+	if err != nil {
+		return fmt.Errorf("scripts/goruntime: %w", err)
+	}
+	return Build(dir, "-s -w -E staves/lib/entry.start", "-overlay", strings.TrimSpace(string(overlay)), "./cmd/...")
 }
 
 // Cleanup removes what Bin made.
@@ -117,8 +132,8 @@ func Cleanup() {
 	}
 }
 
-// Build builds packages of the project into dir as make does, with the given flags for
-// the linker.
+// Build builds packages of the project into dir, with the given flags for the linker.
+// Other flags of go build may stand before the packages.
 func Build(dir, ldflags string, packages ...string) error {
 	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", dir + "/"}, packages...)...)
 	cmd.Dir = Root()
