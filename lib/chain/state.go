@@ -111,13 +111,15 @@ func (s *State) env(stage bool) []string {
 	return s.listenEnv(env)
 }
 
-// mntID identifies this thread's mount namespace, "" if /proc does not tell.
+// mntID identifies this thread's mount namespace and this process, "" if /proc does not
+// tell. A stage that is executed by its path is the same process; whoever else comes to see
+// the variable, such as the children of a script that is called like a stage, is not.
 func mntID() string {
 	var st unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/mnt", &st); err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%x:%d", st.Dev, st.Ino)
+	return fmt.Sprintf("%x:%d:%d", st.Dev, st.Ino, unix.Getpid())
 }
 
 // The state is text: strings, each ended by a NUL, which no word and no path holds (what
