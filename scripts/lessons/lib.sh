@@ -97,21 +97,47 @@ cannot() {
 
 need_root() { [ "$(id -u)" -eq 0 ] || cannot 'it is for root'; }
 
-# on_stage [-n]: the lesson goes on in mount and process namespaces of its own (with -n
-# in a network of its own too), with an empty directory in memory as its working directory.
+# on_stage -mp...: the lesson goes on in namespaces of its own, of these kinds, mounts and
+# processes among them, with an empty directory in memory as its working directory.
 # Whatever it mounts and starts ends with it. Who is not root is root of a user namespace
 # from there on.
 on_stage() {
 	if [ -z "${ON_STAGE-}" ]; then
 		user=
 		[ "$(id -u)" -eq 0 ] || user=-Ur
-		# shellcheck disable=SC2086 # options, or none
-		ON_STAGE=1 exec nsrun $user -mp "$@" --mount-proc --kill-child -- "$0"
+		# shellcheck disable=SC2086 # an option, or none
+		ON_STAGE=1 exec nsrun $user "$1" --mount-proc --kill-child -- "$0"
 	fi
 	stage=/mnt
 	case $here/ in /mnt/*) stage=/media ;; esac # it must not hide the lesson itself
 	mount -t tmpfs -o mode=755 lesson "$stage"
 	cd "$stage"
+}
+
+# make_root DIR: a root directory in which the programs of this machine are visible, and
+# two more, that climb out of a chroot.
+make_root() {
+	mkdir -p "$1/proc" "$1/sys" "$1/dev" "$1/tmp" "$1/etc"
+	for top in usr bin sbin lib lib32 lib64 libx32; do
+		if [ -L "/$top" ]; then
+			cp -P "/$top" "$1/"
+		elif [ -d "/$top" ]; then
+			mkdir "$1/$top"
+			mount --rbind "/$top" "$1/$top"
+		fi
+	done
+	cat >"$1/climb" <<-'END'
+		mkdir "below";
+		chroot "below" or die "chroot: $!\n";
+		chdir ".." for 1 .. 100;
+		chroot ".";
+		exec @ARGV;
+	END
+	cat >"$1/descend" <<-'END'
+		open my $left, "<&=", 3 or die "descriptor 3: $!\n";
+		chdir $left or die "fchdir: $!\n";
+		exec "cat", @ARGV;
+	END
 }
 
 # controller NAME: the directory of its tree of control groups is $tree, and their version
@@ -140,5 +166,6 @@ number() {
 		prctl 157 167
 		setns 308 268
 		uname 63 160
+		umount2 166 39
 	END
 }
