@@ -188,6 +188,8 @@ type Chain struct {
 	facts []fact
 	// ids are the changes of the process's ids, in order.
 	ids []ids
+	// maps are those of user namespaces that stages make.
+	maps map[*Link]IDMaps
 	// first is the place of the first stage with a step left for this life.
 	first int
 }

@@ -134,12 +134,16 @@ func SetAttr(b *entry.Builder, what string, fd entry.Reg, attr uint64, recursive
 // ones those that are seen. Not every file system can (Linux 5.12 for ext4, 6.3 for tmpfs,
 // overlay never: EINVAL), and only root of the machine may (EPERM).
 func MapIDs(b *entry.Builder, what string, fd entry.Reg, userns int, recursive bool) {
+	b.Do(what, unix.SYS_MOUNT_SETATTR, mapIDs(fd, userns, recursive)...)
+}
+
+func mapIDs(fd entry.Reg, userns int, recursive bool) []any {
 	flags := unix.AT_EMPTY_PATH
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
 	arg := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns)}
-	b.Do(what, unix.SYS_MOUNT_SETATTR, fd, "", flags, entry.Struct(&arg), int(unsafe.Sizeof(arg)))
+	return []any{fd, "", flags, entry.Struct(&arg), int(unsafe.Sizeof(arg))}
 }
 
 // Attach puts the detached mount fd on the directory or file that target, an O_PATH

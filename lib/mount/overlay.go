@@ -25,6 +25,8 @@ type Overlay struct {
 	UserXattr bool
 	// Options are further parameters, as in the kernel's document.
 	Options []Option
+	// Name is what the layers are called in messages, "" for their paths.
+	Name string
 	// Attr are attributes of the mount, beside NoDev: devices belong on a mount that is
 	// made for them.
 	Attr int
@@ -62,12 +64,18 @@ func (o Overlay) Mount(b *entry.Builder) entry.Reg {
 	return finish(b, o.what(), fs, NoDev|o.Attr)
 }
 
+// overlayOf begins what an overlay is called in messages.
+const overlayOf = "mount overlay of "
+
 func (o Overlay) what() string {
 	const some = 4
-	if n := len(o.Lower); n > some+1 {
-		return fmt.Sprintf("mount overlay of %s and %d more", strings.Join(o.Lower[:some], ":"), n-some)
+	if o.Name != "" {
+		return overlayOf + o.Name
 	}
-	return "mount overlay of " + strings.Join(o.Lower, ":")
+	if n := len(o.Lower); n > some+1 {
+		return fmt.Sprintf(overlayOf+"%s and %d more", strings.Join(o.Lower[:some], ":"), n-some)
+	}
+	return overlayOf + strings.Join(o.Lower, ":")
 }
 
 // lowerdir is all lower directories as one string.

@@ -12,11 +12,11 @@ import (
 	"staves/lib/probe"
 )
 
-// UserNamespace makes a user namespace with this map of users and of groups, with no process
+// UserNamespace makes a user namespace with these maps of users and of groups, with no process
 // in it, and returns a descriptor of it: what mount_setattr(2) wants for a mount whose ids
 // are mapped. It takes root's capabilities. The caller has locked its goroutine to the
 // thread.
-func UserNamespace(m Map) (fd int, err error) {
+func UserNamespace(users, groups Map) (fd int, err error) {
 	fail := func(err error) (int, error) { return 0, fmt.Errorf("make a user namespace for a map: %w", err) }
 	before, err := children()
 	if err != nil {
@@ -47,10 +47,11 @@ func UserNamespace(m Map) (fd int, err error) {
 		return fail(errors.New("the process in it is not to be found in /proc"))
 	}
 	dir := "/proc/" + after[0]
-	for _, a := range []Axis{Users, Groups} {
-		if err := writeFile(dir+"/"+a.File, m.Text()); err != nil {
-			return fail(err)
-		}
+	if err := writeFile(dir+"/"+Users.File, users.Text()); err != nil {
+		return fail(err)
+	}
+	if err := writeFile(dir+"/"+Groups.File, groups.Text()); err != nil {
+		return fail(err)
 	}
 	if fd, err = unix.Open(dir+"/ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return fail(err)

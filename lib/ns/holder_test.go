@@ -18,7 +18,8 @@ func TestUserNamespace(t *testing.T) {
 	testkit.Check(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	fd, err := UserNamespace(Map{{Inner: 0, Outer: 1000, Count: 5}, {Inner: 10, Outer: 20, Count: 1}})
+	m := Map{{Inner: 0, Outer: 1000, Count: 5}, {Inner: 10, Outer: 20, Count: 1}}
+	fd, err := UserNamespace(m, Map{{Inner: 0, Outer: 5, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func TestUserNamespace(t *testing.T) {
 	if err1 != nil || err2 != nil || own == other || !strings.HasPrefix(other, "user:[") {
 		t.Errorf("%s and %s: %v, %v", own, other, err1, err2)
 	}
-	if _, err := UserNamespace(Map{{Inner: 0, Outer: 0, Count: 0}}); err == nil {
+	if _, err := UserNamespace(m, Map{{Inner: 0, Outer: 0, Count: 0}}); err == nil {
 		t.Error("a map of nothing")
 	}
 }

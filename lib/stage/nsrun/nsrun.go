@@ -143,6 +143,9 @@ func (p *plan) tellIDs() error {
 			return err
 		}
 		euid, egid = int(id.users.inside), int(id.groups.inside)
+		if !p.joins(unix.CLONE_NEWNS) && p.kinds.kept() == nil && p.inside.root == "" {
+			p.chain.SetMaps(p.link, chain.IDMaps{Users: ranges(id.users.m), Groups: ranges(id.groups.m)})
+		}
 	}
 	uid, gid := p.become.ids(p)
 	if uid != nil {
@@ -156,6 +159,14 @@ func (p *plan) tellIDs() error {
 	}
 	p.chain.SetIDs(p.link, euid, egid)
 	return nil
+}
+
+// ranges is a map as the chain knows it.
+func ranges(m ns.Map) (all []chain.IDRange) {
+	for _, r := range m {
+		all = append(all, chain.IDRange(r))
+	}
+	return all
 }
 
 // Steps: to where another process is; the fork or the unshare; the maps, without which no

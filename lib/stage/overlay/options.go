@@ -18,6 +18,7 @@ type stage struct {
 	state       string
 	tmpfs       string
 	volatile    bool
+	idmap       bool
 	opts, o     []string
 
 	diff, commit, apply, clean string
@@ -27,6 +28,7 @@ type stage struct {
 	attr   int            // of -o
 	plain  bool           // -o lowerdir=...: nothing is added to what the user says
 	isRead bool
+	mapped mapped
 }
 
 func (s *stage) Options(fs *pflag.FlagSet) {
@@ -36,6 +38,7 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.StringVar(&s.state, "state", "", "keep the changes in `DIR`, which is made if missing, for its owner alone")
 	fs.StringVar(&s.tmpfs, "tmpfs", "", "take changes in memory (the default), at most `SIZE`: 64M, 1G, 20%")
 	fs.Lookup("tmpfs").NoOptDefVal = "50%"
+	fs.BoolVar(&s.idmap, "idmap", false, "in a user namespace that root's chain makes: show files as belonging to the ids inside that are theirs on disk")
 	fs.BoolVar(&s.volatile, "volatile", false, "never wait for the disk: faster, and after a crash the changes are lost")
 	fs.StringArrayVar(&s.opts, "opt", nil, "a parameter for overlayfs, `KEY=VALUE`, as in its document: xino=off")
 	fs.StringArrayVarP(&s.o, outputOption, "o", nil, "`OPTIONS` as for mount -t overlay -o: lowerdir=A:B,upperdir=C,workdir=D,ro; with --commit: the file to write")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -39,8 +38,10 @@ the kernel makes none; not what is mounted in /proc, /sys, /dev, /run and /tmp.
 
 In a user namespace the kernel makes no overlay of / as a whole, so each directory in
 / gets one; files whose owner is not mapped stay read-only there, and directories with
-other mounts beneath them are read-only.
+other mounts beneath them are read-only. Where root makes the user namespace, --idmap
+lifts both: the view is made before, and root's files are those of root inside.
   nsrun -mp -- overlay pivot -- sh
+  nsrun -mp -S 0 -G 0 --map-users 0:100000:65536 --map-groups 0:100000:65536 -- overlay --idmap -- pivot -- sh
   overlay --lower layer2 --lower base --upper up --work work merged
   overlay --lower base --state changes -- pivot -- sh; overlay --diff changes`,
 	Usage: []string{
@@ -61,7 +62,12 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	if err := s.exist(link); err != nil {
 		return err
 	}
-	inUserNS := c.InUserNS(link)
+	if s.idmap {
+		if err := s.checkMapped(c, link); err != nil {
+			return err
+		}
+	}
+	inUserNS := s.inUserNS(c, link)
 	for _, check := range []func() error{
 		s.overlap, s.fits,
 		func() error { return s.contradictions(inUserNS) },
@@ -76,7 +82,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		return diag.WithHint(errors.New("in a user namespace the kernel makes no overlay of / as a whole"),
 			"leave --lower, --upper and --state out, for an overlay of each directory in /; or name other layers")
 	}
-	if c.Made(chain.UserNS, link) {
+	if c.Made(chain.UserNS, link) && !s.idmap {
 		if err := s.unlocked(); err != nil {
 			return err
 		}
@@ -89,14 +95,14 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 }
 
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
-	of := "the present root"
-	if s.lower != nil {
-		of = strings.Join(s.lower, ":")
-	}
 	step := chain.Step{
-		Call: "mount an overlay of " + of,
+		Call: "mount an overlay of " + s.of(),
 		Why:  "the program may change anything; only a copy changes, and what is shared stays as it was",
 		Man:  "Documentation/filesystems/overlayfs.rst",
+	}
+	if s.isMapped(c, link) {
+		step.Call, step.Man = "open_tree(the overlay)", "open_tree(2)"
+		step.Why = "the overlay that was made outside: " + step.Why
 	}
 	if c.Payload == nil {
 		step.Do = func(*chain.Run) error {
@@ -139,11 +145,11 @@ func (s *stage) view(c *chain.Chain, link *chain.Link) (func(b *entry.Builder) e
 	if err := s.read(); err != nil {
 		return nil, err
 	}
-	inUserNS := c.InUserNS(link)
-	size := s.tmpfs
-	if size == "" {
-		size = "50%"
+	if s.isMapped(c, link) {
+		park, err := mount.FindParking()
+		return park.Take, err
 	}
+	inUserNS, size := s.inUserNS(c, link), s.size()
 	if s.lower == nil && !s.changes() {
 		return mount.CopyOfRoot(size, inUserNS)
 	}
@@ -163,6 +169,9 @@ func (s *stage) view(c *chain.Chain, link *chain.Link) (func(b *entry.Builder) e
 		return o.Mount(b)
 	}, nil
 }
+
+// inUserNS tells whether the overlay belongs to a user namespace that is not the machine's.
+func (s *stage) inUserNS(c *chain.Chain, link *chain.Link) bool { return c.InUserNS(link) && !s.idmap }
 
 // absolute makes path independent of the working directory. Without one (it was removed)
 // the path stays as it is, and its use fails with the kernel's word for that.

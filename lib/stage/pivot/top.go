@@ -80,7 +80,7 @@ func (t *top) mapped(p *plan, ranges []string, userNS *int) {
 		if err != nil {
 			return err
 		}
-		if *userNS, err = ns.UserNamespace(m); err != nil {
+		if *userNS, err = ns.UserNamespace(m, m); err != nil {
 			return err
 		}
 		return chain.KeepFD(*userNS)
