@@ -20,13 +20,14 @@ export STAVES_CMD := $(value CMD)
 unexport CMD
 
 .DEFAULT_GOAL := build
-.PHONY: build help run test vm check bench box install uninstall clean
+.PHONY: build help run test vm check bench docs box install uninstall clean
 
 build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for another machine)
 	@mkdir -p bin
 	$(BUILD) -o bin/ $(TOOLS:%=./cmd/%)
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/libexec/ ./libexec/...
 	@scripts/compat bin/compat ../
+	@GOOS= GOARCH= CGO_ENABLED=0 go run ./docs/gen completion bin/share
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,9 @@ check: ## vet, staticcheck, gofumpt, shellcheck, shfmt, and the rules of the hou
 
 bench: build ## measure against bwrap, runc and unshare
 	@scripts/bench
+
+docs: ## write the options into the manuals, as the programs have them
+	@go run ./docs/gen man
 
 box: ## build all seven as one file with seven links into bin/box/
 	@mkdir -p bin/box

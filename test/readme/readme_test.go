@@ -1,4 +1,5 @@
-// Package readme runs the transcripts of the README: what it shows is what happens.
+// Package readme runs the transcripts of the README and of the manuals: what they show is
+// what happens.
 package readme
 
 import (
@@ -6,8 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"staves/lib/testkit"
 )
@@ -20,15 +24,10 @@ type command struct {
 	line       int
 }
 
-func transcripts(t *testing.T, file string) []command {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+func transcripts(text string) []command {
 	var all []command
 	inside, more := false, false
-	for i, line := range strings.Split(string(text), "\n") {
+	for i, line := range strings.Split(text, "\n") {
 		prompt := strings.HasPrefix(line, "# ") || strings.HasPrefix(line, "$ ")
 		switch {
 		case strings.HasPrefix(line, "```"):
@@ -47,36 +46,90 @@ func transcripts(t *testing.T, file string) []command {
 	return all
 }
 
+// manual returns a manual page's examples, as if they stood in a Markdown file.
+func manual(page string) string {
+	var b strings.Builder
+	literal := false
+	for line := range strings.Lines(page) {
+		switch {
+		case strings.HasPrefix(line, ".Bd -literal"):
+			literal = true
+			line = "```console\n"
+		case strings.HasPrefix(line, ".Ed"):
+			literal = false
+			line = "```\n"
+		case literal:
+			line = strings.NewReplacer(`\e`, `\`, `\&`, "", `\-`, "-").Replace(line)
+		default:
+			line = "\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 func TestTranscripts(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "README.md", string(text), testkit.Root(), 5)
+}
+
+func TestManuals(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/man/*.[0-9]")
+	if err != nil || len(pages) < 8 {
+		t.Fatalf("%d manual pages: %v", len(pages), err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// They make bridges: where the host's network would see them is no place to try that.
+		// What this thread leaves for its namespaces it takes along when it ends.
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			runtime.LockOSThread()
+			if os.Geteuid() == 0 {
+				if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dir := t.TempDir()
+			if err := os.Chmod(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			run(t, filepath.Base(page), manual(string(text)), dir, 2)
+		})
+	}
+}
+
+// run runs the transcripts of a text, in a directory; there are at least so many.
+func run(t *testing.T, name, text, dir string, least int) {
 	bin, err := testkit.Bin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	testkit.Check(t)
-	top, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := transcripts(t, filepath.Join(top, "README.md"))
-	if len(all) < 5 {
-		t.Fatalf("%d transcripts: not what the README has", len(all))
+	all := transcripts(text)
+	if len(all) < least {
+		t.Fatalf("%d transcripts: not what %s has", len(all), name)
 	}
 	for _, c := range all {
-		t.Run(strings.Fields(c.text)[0], func(t *testing.T) {
-			if c.root && os.Geteuid() != 0 {
-				t.Skip("not root: the README says '#'")
-			}
-			cmd := exec.Command("sh", "-c", c.text)
-			cmd.Dir = top
-			cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
-			got, err := cmd.CombinedOutput()
-			var exit *exec.ExitError
-			if err != nil && !errors.As(err, &exit) {
-				t.Fatal(err)
-			}
-			if string(got) != c.want {
-				t.Errorf("README.md:%d: %s\nprints\n%s\nnot\n%s", c.line, c.text, got, c.want)
-			}
-		})
+		if c.root && os.Geteuid() != 0 {
+			t.Logf("not root: %s says '#' before %s", name, c.text)
+			continue
+		}
+		cmd := exec.Command("sh", "-c", c.text)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
+		got, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		if string(got) != c.want {
+			t.Errorf("%s:%d: %s\nprints\n%s\nnot\n%s", name, c.line, c.text, got, c.want)
+		}
 	}
 }

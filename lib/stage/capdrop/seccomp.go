@@ -32,7 +32,7 @@ const (
 
 func (f *filter) options(fs *pflag.FlagSet) {
 	fs.StringVar(&f.from, "seccomp", noFilter, "filter system calls: `PROFILE` is default (Docker's), none, or a file")
-	fs.StringVar(&f.dump, "seccomp-dump", "", "print the filter (text), or write it as it is (bpf), and end")
+	fs.StringVar(&f.dump, "seccomp-dump", "", "print the filter, or write it as the kernel takes it: `text|bpf`; and end")
 	fs.Lookup("seccomp-dump").NoOptDefVal = dumpText
 }
 

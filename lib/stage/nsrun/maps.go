@@ -44,7 +44,7 @@ func (m *maps) options(fs *pflag.FlagSet) {
 	fs.StringVar(&m.user, "map-user", "", "map the present user to `USER`; implies --user")
 	fs.StringVar(&m.group, "map-group", "", "map the present group to `GROUP`; implies --user")
 	fs.StringArrayVar(&m.users, "map-users", nil, "map a range of users, `INNER:OUTER:COUNT|auto|subids|all`; may be repeated; implies --user")
-	fs.StringArrayVar(&m.groups, "map-groups", nil, "the same for groups")
+	fs.StringArrayVar(&m.groups, "map-groups", nil, "the same for groups, `INNER:OUTER:COUNT|auto|subids|all`")
 	fs.BoolFunc("map-auto", "--map-users auto --map-groups auto: one's subordinate ids (subuid(5)), from 0 on", func(string) error {
 		m.both(autoRange)
 		return nil
