@@ -3,7 +3,6 @@ package entry
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"unsafe"
 
@@ -46,6 +45,9 @@ func harmless() (string, error) {
 		return selfExe, nil
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, selfExe, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = cloneByPath()
+	}
 	if err == nil {
 		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
@@ -56,6 +58,32 @@ func harmless() (string, error) {
 		return selfExe, nil // there may be no /proc, either
 	}
 	return sealedCopy()
+}
+
+// cloneByPath clones the mount of this program's file where it is found by its path: after
+// an unshare(CLONE_NEWNS), selfExe leads into the mount namespace before, of which the
+// kernel clones nothing.
+func cloneByPath() (fd int, err error) {
+	path, err := os.Readlink(selfExe)
+	if err != nil {
+		return -1, err
+	}
+	fd, err = unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return -1, err
+	}
+	var here, own unix.Stat_t
+	if err = unix.Fstat(fd, &here); err == nil {
+		err = unix.Stat(selfExe, &own)
+	}
+	if err == nil && (here.Dev != own.Dev || here.Ino != own.Ino) {
+		err = unix.ENOENT // another file has its name by now
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // restartCopy executes a copy of this program whose ELF header names start as the entry
@@ -71,11 +99,11 @@ func restartCopy(env []string) error {
 // sealedCopy returns the path of a copy of this program, in memory, that begins at start.
 // It is sealed, so that nobody can write to it; it goes with the process's next execve.
 func sealedCopy() (string, error) {
-	src, err := os.Open(selfExe)
+	src, err := unix.Open(selfExe, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", errNoSelf
 	}
-	defer src.Close()
+	defer func() { _ = unix.Close(src) }()
 	fd, err := unix.MemfdCreate("staves", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if errors.Is(err, unix.EINVAL) { // MFD_EXEC: Linux 6.3
 		fd, err = unix.MemfdCreate("staves", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -83,9 +111,14 @@ func sealedCopy() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("copy this program to memory: %w", err)
 	}
-	dst := os.NewFile(uintptr(fd), "memfd")
-	if _, err := io.Copy(dst, src); err != nil {
-		return "", fmt.Errorf("copy this program to memory: %w", err)
+	for {
+		n, err := unix.Sendfile(fd, src, nil, 1<<30)
+		if err != nil {
+			return "", fmt.Errorf("copy this program to memory: %w", err)
+		}
+		if n == 0 {
+			break
+		}
 	}
 	pc := startPC()
 	const entryOffset = 24 // e_entry of a 64-bit ELF header, elf(5)
