@@ -20,7 +20,7 @@ export STAVES_CMD := $(value CMD)
 unexport CMD
 
 .DEFAULT_GOAL := build
-.PHONY: build help run test vm check bench docs box install uninstall clean
+.PHONY: build help run test vm check bench bench-check bench-keep docs box install uninstall clean
 
 build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for another machine)
 	@mkdir -p bin
@@ -30,7 +30,7 @@ build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for anoth
 	@GOOS= GOARCH= CGO_ENABLED=0 go run ./docs/gen completion bin/share
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: build ## open a shell in a container over this system's own files, copy on write; CMD='...' runs that instead
 	@scripts/run
@@ -44,8 +44,16 @@ vm: build ## run the tests in virtual machines: other kernels, each layout of cg
 check: ## vet, staticcheck, gofumpt, shellcheck, shfmt, and the rules of the house
 	@scripts/check
 
-bench: build ## measure against bwrap, runc and unshare
-	@scripts/bench
+bench: build ## measure against what people use now, and against C; ARGS='-only TEXT'
+	@scripts/bench $(ARGS)
+
+bench-check: build ## fail where a ratio, or a count of instructions, is worse than the one kept
+	@scripts/bench -counts -check test/bench/counts.json -margin 0.1
+	@scripts/bench -n 60 -check test/bench/ratios.json -margin 0.3
+
+bench-keep: build ## keep the ratios and counts of this machine for bench-check, and draw docs/bench.svg
+	@scripts/bench -counts -keep test/bench/counts.json
+	@scripts/bench -n 100 -keep test/bench/ratios.json -json docs/bench.json -svg docs/bench.svg
 
 docs: ## write the options into the manuals, as the programs have them
 	@go run ./docs/gen man

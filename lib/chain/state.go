@@ -105,8 +105,10 @@ func (s *State) env(stage bool) []string {
 	if s.Net != "" {
 		env = append(env, netVar+"="+s.Net)
 	}
-	if id := mntID(); stage && s.Mnt && id != "" {
-		env = append(env, mntVar+"="+id)
+	if stage && s.Mnt {
+		if id := mntID(); id != "" {
+			env = append(env, mntVar+"="+id)
+		}
 	}
 	return s.listenEnv(env)
 }

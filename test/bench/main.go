@@ -22,20 +22,20 @@ func main() {
 	check := flag.String("check", "", "compare the ratios with those in `FILE`; status 1 if one is worse beyond the margin")
 	keep := flag.String("keep", "", "write the ratios to `FILE`, for -check")
 	margin := flag.Float64("margin", 0.25, "by how much, as a `FRACTION`, a ratio may be worse")
+	counts := flag.Bool("counts", false, "count instructions and system calls in place of time, for -keep and -check")
 	flag.Parse()
 
 	var results []result
-	for _, r := range rows {
-		if !strings.Contains(r.job, *only) || r.user && os.Geteuid() != 0 {
-			continue
-		}
-		got, err := measure(r, *runs)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", r.job, err)
+	var kept map[string]float64
+	if *counts {
+		var err error
+		if kept, err = count(); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 			os.Exit(1)
 		}
-		got.print(os.Stdout)
-		results = append(results, got)
+	} else {
+		results = measureAll(*only, *runs)
+		kept = ratios(results)
 	}
 	failed := false
 	try := func(file string, do func(string) error) {
@@ -49,11 +49,29 @@ func main() {
 	}
 	try(*asJSON, func(f string) error { return writeJSON(f, results) })
 	try(*asSVG, func(f string) error { return os.WriteFile(f, []byte(svg(results)), 0o644) })
-	try(*keep, func(f string) error { return writeJSON(f, ratios(results)) })
-	try(*check, func(f string) error { return compare(f, ratios(results), *margin) })
+	try(*keep, func(f string) error { return writeJSON(f, kept) })
+	try(*check, func(f string) error { return compare(f, kept, *margin) })
 	if failed {
 		os.Exit(1)
 	}
+}
+
+// measureAll measures the rows whose title contains a text, and prints each when it is
+// done.
+func measureAll(only string, runs int) (results []result) {
+	for _, r := range rows {
+		if !strings.Contains(r.job, only) {
+			continue
+		}
+		got, err := measure(r, runs)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", r.job, err)
+			os.Exit(1)
+		}
+		got.print(os.Stdout)
+		results = append(results, got)
+	}
+	return results
 }
 
 func writeJSON(file string, v any) error {
