@@ -20,7 +20,7 @@ export STAVES_CMD := $(value CMD)
 unexport CMD
 
 .DEFAULT_GOAL := build
-.PHONY: build help run test vm check bench bench-check bench-keep docs box install uninstall clean
+.PHONY: build help run test soak scale vm check bench bench-check bench-keep docs box install uninstall clean
 
 build: ## build the seven commands into bin/ (GOARCH=arm64 builds them for another machine)
 	@mkdir -p bin
@@ -37,6 +37,9 @@ run: build ## open a shell in a container over this system's own files, copy on 
 
 test: build ## run every test; REQUIRE=all makes a skipped one a failure
 	@scripts/test
+
+soak: build ## containers by the thousand, killed at any instant, short of everything: minutes
+	@scripts/soak
 
 vm: build ## run the tests in virtual machines: other kernels, each layout of cgroups
 	@VM=all scripts/test -timeout=60m ./test/vm
