@@ -56,7 +56,8 @@ bench-check: build ## fail where a ratio, or a count of instructions, is worse t
 
 bench-keep: build ## keep the ratios and counts of this machine for bench-check, and draw docs/bench.svg
 	@scripts/bench -counts -keep test/bench/counts.json
-	@scripts/bench -n 100 -keep test/bench/ratios.json -json docs/bench.json -svg docs/bench.svg
+	@scripts/bench -n 100 -keep test/bench/ratios.json -json docs/bench.json -svg docs/bench.svg >docs/bench.txt
+	@cat docs/bench.txt
 
 docs: ## write the options into the manuals, as the programs have them
 	@go run ./docs/gen man
