@@ -13,7 +13,9 @@
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
-// mounted, [cgroup2-cpu] it is what /sys/fs/cgroup is and has the controller cpu, [veth] bridges and veth pairs can be made, [disk] /usr is on a disk, [binfmt]
+// mounted, [cgroup2-cpu] it is what /sys/fs/cgroup is and has the controller cpu, [veth]
+// bridges and veth pairs can be made, [disk] /usr is on a disk, [fat] a FAT file system in
+// a file can be mounted, [binfmt]
 // there is binfmt_misc for user namespaces, [userns-clone] the sysctl
 // kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [linux6.13]
 // the kernel is that or newer.
@@ -232,6 +234,9 @@ func lookAt(cond string) (bool, error) {
 		return err == nil, nil
 	case "linux6.13":
 		return probe.KernelAtLeast(6, 13), nil
+	case "fat":
+		const try = `mount -t tmpfs none /mnt && cd /mnt && truncate -s 4M image && busybox mkdosfs image && mkdir d && mount -t vfat -o loop image d`
+		return os.Geteuid() == 0 && exec.Command("unshare", "-m", "sh", "-c", try).Run() == nil, nil
 	case "disk":
 		b, err := exec.Command("stat", "-f", "-c", "%T", "/usr/share").Output()
 		return slices.Contains([]string{"ext2/ext3", "xfs", "btrfs"}, strings.TrimSpace(string(b))), err
