@@ -144,6 +144,8 @@ type Link struct {
 	Stage   Stage
 	Operand string // "" if none was given
 	Flags   *pflag.FlagSet
+
+	words []string // its own, as they were given
 }
 
 // A Fact is something that a stage provides to those after it.
@@ -283,8 +285,12 @@ func (c *Chain) InUserNS(link *Link) bool {
 
 func (c *Chain) place(link *Link) int { return slices.Index(c.Links, link) }
 
-// Bare tells whether link was given no options at all.
-func (l *Link) Bare() bool { return l.Flags.NFlag() == 0 }
+// Bare tells whether link was given no options at all, but for those that every stage has.
+func (l *Link) Bare() bool {
+	bare := true
+	l.Flags.Visit(func(f *pflag.Flag) { bare = bare && f.Name == "plan" })
+	return bare
+}
 
 // Error is an error with the exit status it leads to. With no Err there is nothing left to
 // say: a step has said all, and the chain ends.
@@ -358,9 +364,17 @@ func run(tools []*Tool, name string) int {
 	if guise != nil {
 		read = func(c *Chain, t *Tool, words []string) (*Link, error) { return p.disguised(c, t, guise, words) }
 	}
+	if len(c.State.Plan) > 0 { // of an earlier life
+		read = func(c *Chain, _ *Tool, words []string) (*Link, error) { return p.parsePlanned(c, words) }
+	}
 	link, err := read(c, tool, words)
+	piped := first && (guise == nil || guise.Name == tool.Name)
 	if err != nil {
-		return fail(link.As, err)
+		status := fail(link.As, err)
+		if piped {
+			p.pass(&plan{failed: link.As})
+		}
+		return status
 	}
 	if p.act != nil {
 		status, err := p.act()
@@ -385,6 +399,20 @@ func run(tools []*Tool, name string) int {
 			return fail(name, err)
 		}
 		return 0
+	}
+	if piped && (isPipe(0) || isPipe(1) || p.plan != "") {
+		whole, done, err := p.pipeline(c, tool, words)
+		if err != nil {
+			status := fail(saidBy(link.As, err), err)
+			if !done {
+				p.pass(&plan{failed: link.As})
+			}
+			return status
+		}
+		if done {
+			return 0
+		}
+		c = whole
 	}
 	if first {
 		if c.State.Mnt {

@@ -20,6 +20,8 @@ type parser struct {
 	version bool
 	admin   func() error
 	act     func() (status int, err error)
+	plan    string // what --plan names, "" for none
+	joined  bool   // a plan's words stand before those of this process
 }
 
 func (p *parser) tool(name string) *Tool {
@@ -43,20 +45,27 @@ func (p *parser) names() []string {
 // it read last, to which an error belongs.
 func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 	for {
+		given := words
 		link := &Link{Tool: tool, As: tool.Name, Stage: tool.New()}
 		c.Links = append(c.Links, link)
-		fs, help, version := tool.flags(link.Stage)
+		fs, common := tool.flags(link.Stage)
 		link.Flags = fs
 		if err := fs.Parse(words); err != nil {
 			return link, diag.WithHint(optionError(err), "try '"+tool.Name+" --help'")
 		}
-		if *help {
+		if common.help {
 			p.help = link
 			return link, nil
 		}
-		if *version {
+		if common.version {
 			p.version = true
 			return link, nil
+		}
+		if common.plan != "" {
+			if len(c.Links) > 1 && !p.joined {
+				return link, errors.New("option --plan: its place is at the first stage of a command line")
+			}
+			p.plan = common.plan
 		}
 		rest := fs.Args()
 		if a, ok := link.Stage.(Admin); ok {
@@ -75,6 +84,7 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 				rest, afterDashes = rest[1:], true
 			}
 		}
+		link.words = ownWords(given[:len(given)-len(rest)], afterDashes, common.plan != "")
 		if len(rest) == 0 {
 			if r, ok := link.Stage.(Returner); ok && r.Returns(link) {
 				return link, nil
@@ -104,21 +114,50 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 
 // Options is the option table of t: that of --help, manuals and completions.
 func (t *Tool) Options() *pflag.FlagSet {
-	fs, _, _ := t.flags(t.New())
+	fs, _ := t.flags(t.New())
 	return fs
 }
 
+// common are the options that all tools have.
+type common struct {
+	help, version bool
+	plan          string
+}
+
 // flags is the option table of a stage of t: its own options, and those of all tools.
-func (t *Tool) flags(stage Stage) (fs *pflag.FlagSet, help, version *bool) {
-	fs = pflag.NewFlagSet(t.Name, pflag.ContinueOnError)
+func (t *Tool) flags(stage Stage) (*pflag.FlagSet, *common) {
+	fs := pflag.NewFlagSet(t.Name, pflag.ContinueOnError)
 	fs.SetInterspersed(false) // options stop at the first word that is not one
 	fs.SortFlags = false
 	fs.Usage = func() {}
 	fs.SetOutput(io.Discard)
 	stage.Options(fs)
-	help = fs.BoolP("help", "h", false, "print this and exit")
-	version = fs.BoolP("version", "V", false, "print the version and exit")
-	return fs, help, version
+	c := &common{}
+	fs.StringVar(&c.plan, "plan", "", "put the stages of a plan, kept in `FILE`, before this one; - is standard input")
+	fs.BoolVarP(&c.help, "help", "h", false, "print this and exit")
+	fs.BoolVarP(&c.version, "version", "V", false, "print the version and exit")
+	return fs, c
+}
+
+// ownWords are a stage's words without the dashes that end them, and without --plan, which
+// is for the process that was given it.
+func ownWords(words []string, dashes, plan bool) []string {
+	if dashes {
+		words = words[:len(words)-1]
+	}
+	if !plan {
+		return words
+	}
+	var own []string
+	for i := 0; i < len(words); i++ {
+		switch {
+		case words[i] == "--plan":
+			i++
+		case !strings.HasPrefix(words[i], "--plan="):
+			own = append(own, words[i])
+		}
+	}
+	return own
 }
 
 // shell is the program that runs where none is named; in a new root that lacks it, /bin/sh

@@ -33,6 +33,9 @@ type State struct {
 	// Clean are the words of a clean-up that is due if no waiter takes charge of it: a
 	// tool's name, then what its Clean is given.
 	Clean []string
+	// Plan are the words before those of this process, from a pipeline: tools, each with
+	// its words and dashes, and this process's tool last; none where there is no pipeline.
+	Plan []string
 
 	kept [][2]string
 }
@@ -145,6 +148,8 @@ func (c *Chain) encode() string {
 	}
 	words = append(words, strconv.Itoa(len(s.Clean)))
 	words = append(words, s.Clean...)
+	words = append(words, strconv.Itoa(len(s.Plan)))
+	words = append(words, s.Plan...)
 	words = append(words, strconv.FormatBool(s.Env != nil), strconv.Itoa(len(s.Env)))
 	words = append(words, s.Env...)
 	words = append(words, strconv.Itoa(len(s.kept)))
@@ -190,6 +195,9 @@ func (c *Chain) decode(text string) error {
 	}
 	for n := number(); n > 0 && !bad; n-- {
 		s.Clean = append(s.Clean, next())
+	}
+	for n := number(); n > 0 && !bad; n-- {
+		s.Plan = append(s.Plan, next())
 	}
 	if next() == "true" {
 		s.Env = []string{}

@@ -123,9 +123,23 @@ func run(t *testing.T, name, text, dir string, least int) {
 		cmd := exec.Command("sh", "-c", c.text)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
-		got, err := cmd.CombinedOutput()
+		// A file: to a pipe, a stage without a program leaves a plan, which is not what one
+		// sees on a terminal.
+		out, err := os.CreateTemp(t.TempDir(), "out")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stdout, cmd.Stderr = out, out
+		err = cmd.Run()
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(out.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if string(got) != c.want {
