@@ -74,20 +74,20 @@ func mode(at int, name string) uint32 {
 }
 
 // makeOwned makes the group called name, or takes over a dead one, whether it is to be
-// removed, or with keep to stay. It tells whether the group is ours now.
+// removed, or with keep to stay. It tells whether the group is ours now, also with an error.
 func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err error) {
 	mode := uint32(modeOwned)
 	if keep {
 		mode = modePlain
 	}
 	deadline := time.Now().Add(patience)
-	for rival := false; ; {
+	for made := false; ; {
 		err := unix.Mkdirat(at, name, mode)
 		switch {
 		case err == nil && keep:
 			return true, nil
 		case err == nil:
-			rival = true // if somebody is faster with the lock
+			made = true
 		case !errors.Is(err, unix.EEXIST) || fresh:
 			return false, err
 		case !owned(at, name):
@@ -97,13 +97,14 @@ func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err
 		switch {
 		case errors.Is(err, errGone):
 			continue
-		case errors.Is(err, unix.EWOULDBLOCK) && (rival || condemned(at, name)) && time.Now().Before(deadline):
+		// Somebody was faster with the lock on what was made, or removes what was there.
+		case errors.Is(err, unix.EWOULDBLOCK) && (made || condemned(at, name)) && time.Now().Before(deadline):
 			entry.Pause(time.Millisecond)
 			continue
 		case errors.Is(err, unix.EWOULDBLOCK):
 			return false, nil // it is alive, and somebody else's to remove
-		case err != nil:
-			return false, fmt.Errorf("lock it: %w", err)
+		case err != nil: // no descriptor is left: what was made just now is still ours to remove
+			return made, fmt.Errorf("lock it: %w", err)
 		}
 		if keep {
 			err := unix.Fchmod(fd, modePlain)

@@ -146,14 +146,16 @@ func (g *Group) vacate(fd int, dir string, controllers []string) error {
 	for try := 0; ; try++ {
 		name := "waiter-" + freshName(try)
 		leaf := filepath.Join(dir, name)
-		_, err := g.makeOwned(fd, name, true, false)
+		ours, err := g.makeOwned(fd, name, true, false)
 		if errors.Is(err, unix.EEXIST) {
 			continue
+		}
+		if ours {
+			g.Made = append([]string{leaf}, g.Made...) // removed last: it is where the waiter is
 		}
 		if err != nil {
 			return fmt.Errorf("make group %s: %w", leaf, err)
 		}
-		g.Made = append([]string{leaf}, g.Made...) // removed last: it is where the waiter is
 		if err := writeFile(fd, name+"/cgroup.procs", "0"); err != nil {
 			return fmt.Errorf("enter group %s: %w", leaf, err)
 		}

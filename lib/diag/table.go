@@ -74,6 +74,7 @@ var table = []row{
 		return []string{"the process that holds the lock lives: its pid is in the file"}
 	}},
 	{"make bridge", unix.EOPNOTSUPP, kernelLacks("bridge", "BRIDGE")},
+	{"make a link to bridge", unix.EBADF, says("the limit on open files is too low (ulimit -n): to wire a user namespace descriptor 250 is used")},
 	{"make a link to bridge", unix.EEXIST, says("the address is taken ('netbr --list'), or the new namespace has a link of that name")},
 	{"take the name", unix.EEXIST, says("another container has it: 'netbr --list --hosts'")},
 	{"make link", unix.EOPNOTSUPP, kernelLacks("veth", "VETH")},
@@ -120,7 +121,12 @@ var table = []row{
 	{"landlock_add_rule for ", unix.EINVAL, says("a file cannot be given the rights of directories (read-dir, make-, remove-, refer): name others, or ro or rw")},
 	{"landlock_restrict_self", unix.E2BIG, says("Landlock takes at most 16 rulesets, one upon another: this process has them")},
 	{"write /proc/self/", unix.ENOENT, says("there is no /proc here: mount -t proc proc /proc")},
+	{"clone(", unix.EAGAIN, processesReached},
+	{"fork from init", unix.EAGAIN, processesReached},
+	{"", unix.EMFILE, says("the limit on open files is too low (ulimit -n): beside what is open already a chain needs up to 20")},
 }
+
+var processesReached = says("a limit on processes is reached: the control group's (pids.max) or the user's (ulimit -u)")
 
 const standardDirectory = "what that directory holds would stay in reach: redirect the descriptor, as in </dev/null"
 

@@ -100,8 +100,10 @@ func restartCopy(env []string) error {
 // It is sealed, so that nobody can write to it; it goes with the process's next execve.
 func sealedCopy() (string, error) {
 	src, err := unix.Open(selfExe, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if errors.Is(err, unix.ENOENT) {
 		return "", errNoSelf
+	} else if err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
 	}
 	defer func() { _ = unix.Close(src) }()
 	fd, err := unix.MemfdCreate("staves", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)

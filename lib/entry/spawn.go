@@ -2,6 +2,7 @@ package entry
 
 import (
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -37,6 +38,10 @@ func Wait(pid int) (status unix.WaitStatus, err error) {
 		}
 	}
 }
+
+// Collect starts the garbage collector, which our runtime does not start by itself: for
+// what reads a tree of files, or an archive.
+func Collect() { debug.SetGCPercent(100) }
 
 // Pause has the thread sleep for d, or less if a signal comes. With time.Sleep the
 // runtime would start its poller, and a thread to wait in it.

@@ -63,31 +63,50 @@ func tuneRuntime() {
 	stack0 = uintptr(moved)
 }
 
-// needRoom ends the process where the limit on its address space (RLIMIT_AS, ulimit -v)
-// is less than what the runtime reserves before it runs anything: it would end too, by
-// a trace of itself and status 2.
+// needRoom ends the process where a limit on its memory (RLIMIT_AS, RLIMIT_DATA) is less
+// than what the runtime reserves before it runs anything: it would end too, by a trace of
+// itself and status 2.
 //
 //go:nosplit
 //go:norace
 func needRoom() {
-	const (
-		reserved = 700 << 20 // of Go 1.26, found by trial; most of it is never touched
-		rlimitAS = 9
-		text     = ": start: cannot allocate memory\n"
-		hint     = ": hint: the limit on address space is too low (ulimit -v): the start takes 700 MB of it, untouched\n"
+	const ( // of Go 1.26, found by trial; most of it is never touched
+		space, data          = 700 << 20, 56 << 20
+		rlimitData, rlimitAS = 2, 9
 	)
+	if isBelow(rlimitAS, space) {
+		refuse("the limit on address space is too low (ulimit -v): the start takes 700 MB of it, untouched\n")
+	}
+	if isBelow(rlimitData, data) {
+		refuse("the limit on data is too low (ulimit -d): the start takes 56 MB of it, untouched\n")
+	}
+}
+
+// isBelow tells whether this process is limited to less than so many bytes.
+//
+//go:nosplit
+//go:norace
+func isBelow(resource, bytes uintptr) bool {
 	limit := uintptr(unsafe.Pointer(&scratch.info))
-	if isErr(sys(unix.SYS_PRLIMIT64, 0, rlimitAS, 0, limit, 0, 0)) || scratch.info[0] >= reserved {
-		return
-	}
+	return !isErr(sys(unix.SYS_PRLIMIT64, 0, resource, 0, limit, 0, 0)) && uintptr(scratch.info[0]) < bytes
+}
+
+// refuse says that the process has no memory to start, and what helps, and ends it.
+//
+//go:nosplit
+//go:norace
+func refuse(hint string) {
 	name, n := baseName()
-	for i := 0; i < 2; i++ {
-		sys(unix.SYS_WRITE, 2, uintptr(name), n, 0, 0, 0)
-		if i == 0 {
-			sys(unix.SYS_WRITE, 2, uintptr(unsafe.Pointer(unsafe.StringData(text))), uintptr(len(text)), 0, 0, 0)
-		} else {
-			sys(unix.SYS_WRITE, 2, uintptr(unsafe.Pointer(unsafe.StringData(hint))), uintptr(len(hint)), 0, 0, 0)
-		}
-	}
+	sys(unix.SYS_WRITE, 2, uintptr(name), n, 0, 0, 0)
+	complain(": start: cannot allocate memory\n")
+	sys(unix.SYS_WRITE, 2, uintptr(name), n, 0, 0, 0)
+	complain(": hint: ")
+	complain(hint)
 	exit(125)
+}
+
+//go:nosplit
+//go:norace
+func complain(s string) {
+	sys(unix.SYS_WRITE, 2, uintptr(unsafe.Pointer(unsafe.StringData(s))), uintptr(len(s)), 0, 0, 0)
 }

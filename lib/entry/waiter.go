@@ -187,7 +187,7 @@ func waiter() {
 		scratch.poll[0] = pollfd{fd: int32(fd(slotSignals)), events: pollIn}
 		scratch.poll[1] = pollfd{fd: int32(fd(slotLink)), events: pollIn}
 		scratch.poll[2] = pollfd{fd: int32(fd(slotParent)), events: pollIn}
-		if isErr(poll(6, pollCopying())) {
+		if isErr(poll(pollfds(), pollCopying())) {
 			continue
 		}
 		copyAll()
@@ -202,6 +202,21 @@ func waiter() {
 			waiterSignal(sig, sent)
 		}
 	}
+}
+
+// pollfds is how many of scratch.poll are in use. The kernel takes no more than this
+// process may have descriptors (poll(2), EINVAL), which can be few.
+//
+//go:nosplit
+//go:norace
+func pollfds() uintptr {
+	switch {
+	case *heldAt(slotMaster) != 0:
+		return 6
+	case *heldAt(slotLink)|*heldAt(slotParent) != 0:
+		return 3
+	}
+	return 1
 }
 
 // listen has the kernel send SIGCONT for a message of the child's side, which wakes a

@@ -8,12 +8,14 @@
 // A script finds the commands first in its PATH. It writes stages after the first of a
 // chain as $NSRUN, $CGSET, $NETBR, $OVERLAY, $MKDEV, $PIVOT, $CAPDROP: the bare names,
 // or when unfused absolute paths. Its environment says $mode as well, in $COMPAT the
-// directory of the links by which the tools stand in for other programs, and in $SLOW
-// how many times longer than elsewhere something may take.
+// directory of the links by which the tools stand in for other programs, in $RECIPES that
+// of scripts/recipes, in $SYSTEM a PATH without anything of ours, and in $SLOW how many times longer than elsewhere something may take.
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
-// mounted, [veth] bridges and veth pairs can be made, [disk] /usr is on a disk, [binfmt]
+// mounted, [cgroup2-cpu] it is what /sys/fs/cgroup is and has the controller cpu, [veth]
+// bridges and veth pairs can be made, [disk] /usr is on a disk, [fat] a FAT file system in
+// a file can be mounted, [binfmt]
 // there is binfmt_misc for user namespaces, [userns-clone] the sysctl
 // kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [linux6.13]
 // the kernel is that or newer.
@@ -135,6 +137,8 @@ func runMode(t *testing.T, dir, mode string) {
 			e.Setenv("mode", mode)
 			e.Setenv("SLOW", strconv.Itoa(int(testkit.Slow)))
 			e.Setenv("COMPAT", compat)
+			e.Setenv("RECIPES", bin+"/recipes")
+			e.Setenv("SYSTEM", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin")
 			e.Setenv("SHELL", "/bin/sh")
 			for _, tool := range testkit.Tools {
 				word := tool
@@ -230,12 +234,18 @@ func lookAt(cond string) (bool, error) {
 		return err == nil, nil
 	case "linux6.13":
 		return probe.KernelAtLeast(6, 13), nil
+	case "fat":
+		const try = `mount -t tmpfs none /mnt && cd /mnt && truncate -s 4M image && busybox mkdosfs image && mkdir d && mount -t vfat -o loop image d`
+		return os.Geteuid() == 0 && exec.Command("unshare", "-m", "sh", "-c", try).Run() == nil, nil
 	case "disk":
 		b, err := exec.Command("stat", "-f", "-c", "%T", "/usr/share").Output()
 		return slices.Contains([]string{"ext2/ext3", "xfs", "btrfs"}, strings.TrimSpace(string(b))), err
 	case "cgroup2":
 		b, err := os.ReadFile("/proc/self/mountinfo")
 		return bytes.Contains(b, []byte(" - cgroup2 ")), err
+	case "cgroup2-cpu":
+		b, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
+		return slices.Contains(strings.Fields(string(b)), "cpu"), ignoreMissing(err)
 	case "veth":
 		make := "ip link add name stavesprobe type bridge && ip link add name stavesprobe0 type veth peer name stavesprobe1"
 		if os.Geteuid() == 0 {
@@ -244,6 +254,13 @@ func lookAt(cond string) (bool, error) {
 		return exec.Command("unshare", "-Urn", "sh", "-c", make).Run() == nil, nil
 	}
 	return false, fmt.Errorf("no condition %q", cond)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // status runs a command and wants it to end with exactly one status.

@@ -60,11 +60,14 @@ func fatal(err error) {
 	}
 }
 
+// staged are the directories of the stage.
+var staged = []string{"", "bin", "bin/lessons", "bin/recipes/chain", "bin/recipes/classic", "plain", "testdata"}
+
 // stage fills a directory with what the scripts need: the commands as make builds
 // them, as one file without the linker's flag, and the scripts.
 func stage(dir, bin string) error {
-	for _, d := range []string{"bin", "bin/lessons", "plain", "testdata"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+	for _, d := range staged {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return err
 		}
 	}
@@ -79,7 +82,7 @@ func stage(dir, bin string) error {
 			return err
 		}
 	}
-	if err := testkit.Build(dir+"/bin", "-s -w", "./libexec/..."); err != nil {
+	if err := testkit.Build(dir+"/bin", "-s -w", "./libexec/...", "./scripts/recipes/classic/reexec"); err != nil {
 		return err
 	}
 	// The scripts find the commands beside them.
@@ -88,8 +91,10 @@ func stage(dir, bin string) error {
 			return err
 		}
 	}
-	if err := testkit.CopyFiles(dir+"/bin/lessons", filepath.Join(testkit.Root(), "scripts/lessons")); err != nil {
-		return err
+	for _, d := range []string{"lessons", "recipes/chain", "recipes/classic"} {
+		if err := testkit.CopyFiles(filepath.Join(dir, "bin", d), filepath.Join(testkit.Root(), "scripts", d)); err != nil {
+			return err
+		}
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -172,11 +177,11 @@ func isolate(dir string) error {
 		return fmt.Errorf("mount tmpfs: %w", err)
 	}
 	to := fresh + "/staves"
-	for _, d := range []string{"", "/bin", "/bin/lessons", "/plain", "/testdata"} {
-		if err := os.Mkdir(to+d, 0o755); err != nil {
+	for _, d := range staged {
+		if err := os.MkdirAll(filepath.Join(to, d), 0o755); err != nil {
 			return err
 		}
-		if err := testkit.CopyFiles(to+d, dir+d); err != nil {
+		if err := testkit.CopyFiles(filepath.Join(to, d), filepath.Join(dir, d)); err != nil {
 			return err
 		}
 	}

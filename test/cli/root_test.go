@@ -11,7 +11,7 @@ import (
 	"staves/lib/testkit"
 )
 
-const applets = "sh cat chmod dd df echo env find grep head id ln ls mkdir mount mv readlink rm script sed sort stat test touch true tty umount wc"
+const applets = "sh cat chmod dd df echo env find grep head hostname id ln ls mkdir mount mv ps readlink rm script sed sort stat test touch true tty umount wc"
 
 // busyboxRoot makes root directories that belong to whoever runs the script. A script
 // that calls it says [!exec:busybox] skip 'needs the program busybox'.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,21 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Geteuid() == 0 && os.Getenv(testkit.Private) == "" {
+		status, err := apart()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "test/soak:", err)
+			status = 2
+		}
+		testkit.Cleanup()
+		os.Exit(status)
+	}
+	if dir := os.Getenv(testkit.Private); dir != "" {
+		if err := settle(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "test/soak:", err)
+			os.Exit(2)
+		}
+	}
 	if _, err := testkit.Bin(); err != nil { // before a test looks for what it leaves
 		fmt.Fprintln(os.Stderr, "test/soak:", err)
 		os.Exit(2)
@@ -33,6 +49,51 @@ func TestMain(m *testing.M) {
 	status := m.Run()
 	testkit.Cleanup()
 	os.Exit(status)
+}
+
+// apart runs these tests again in a mount and a network namespace of their own, and
+// returns their status: bridges, rules of the firewall and the files in /tmp are theirs.
+func apart() (int, error) {
+	bin, err := testkit.Bin()
+	if err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "staves-soak-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(dir)
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), testkit.Private+"="+dir, "BIN="+bin)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	runtime.LockOSThread() // the kernel looks at the thread that started it
+	defer runtime.UnlockOSThread()
+	err = cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return status(err), nil
+	}
+	return 0, err
+}
+
+// settle makes a /tmp of this process's own, with the commands in it, at first in dir.
+func settle(dir string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("none", dir, "tmpfs", 0, "mode=1777"); err != nil {
+		return fmt.Errorf("mount tmpfs: %w", err)
+	}
+	if err := os.Mkdir(dir+"/bin", 0o755); err != nil {
+		return err
+	}
+	if err := testkit.CopyFiles(dir+"/bin", os.Getenv("BIN")); err != nil {
+		return err
+	}
+	if err := unix.Mount(dir, os.TempDir(), "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the mount to %s: %w", os.TempDir(), err)
+	}
+	return os.Setenv("BIN", os.TempDir()+"/bin")
 }
 
 // full, in the environment, has the tests do as much as is promised. It is not called

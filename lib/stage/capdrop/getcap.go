@@ -12,6 +12,7 @@ import (
 
 	"staves/lib/caps"
 	"staves/lib/chain"
+	"staves/lib/entry"
 )
 
 const getcapHelp = `usage: getcap [OPTIONS] FILE...
@@ -52,6 +53,9 @@ func getcap(words []string, out io.Writer, warn func(error)) error {
 	}
 	if len(files) == 0 {
 		return usage("getcap", errors.New("no file is named"))
+	}
+	if on['r'] {
+		entry.Collect()
 	}
 	p := filePrinter{out: out, warn: warn, verbose: on['v'], rootID: on['n']}
 	for _, name := range files {

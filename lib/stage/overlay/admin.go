@@ -15,6 +15,7 @@ import (
 
 	"staves/lib/chain"
 	"staves/lib/diag"
+	"staves/lib/entry"
 	"staves/lib/layer"
 	"staves/lib/mount"
 )
@@ -40,6 +41,7 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 		return nil
 	}
 	return func(words []string) error {
+		entry.Collect()
 		if len(given) > 1 {
 			return fmt.Errorf("--%s and --%s exclude each other", given[0], given[1])
 		}
