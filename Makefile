@@ -59,8 +59,8 @@ bench-keep: build ## keep the ratios and counts of this machine for bench-check,
 	@scripts/bench -n 100 -keep test/bench/ratios.json -json docs/bench.json -svg docs/bench.svg >docs/bench.txt
 	@cat docs/bench.txt
 
-docs: ## write the options into the manuals, as the programs have them
-	@go run ./docs/gen man
+docs: ## write the options into the manuals, as the programs have them; draw the pictures
+	@go run ./docs/gen docs
 
 box: ## build all seven as one file with seven links into bin/box/
 	@mkdir -p bin/box

@@ -1,11 +1,12 @@
-// Gen writes what follows from the programs' option tables, so that it need not be kept
-// in step by hand:
+// Gen writes what follows from the programs' option tables and from texts, so that it
+// need not be kept in step by hand:
 //
-//	gen man [-check]        the OPTIONS of docs/man/TOOL.1, between two marks
+//	gen docs [-check]       the OPTIONS of docs/man/TOOL.1, between two marks, and what
+//	                        docs/pictures has drawn from texts
 //	gen completion DIR      completions for bash, zsh and fish, below DIR as in /usr/share
 //
 // It is run by make, in the project's directory. With -check it changes nothing, and ends
-// with status 1 if a page is not as it would write it.
+// with status 1 if a file is not as it would write it.
 package main
 
 import (
@@ -27,14 +28,13 @@ func main() {
 
 func run(args []string) error {
 	switch {
-	case len(args) == 1 && args[0] == "man":
-		return manuals("docs/man", false)
-	case len(args) == 2 && args[0] == "man" && args[1] == "-check":
-		return manuals("docs/man", true)
+	case len(args) == 1 && args[0] == "docs", len(args) == 2 && args[0] == "docs" && args[1] == "-check":
+		check := len(args) == 2
+		return errors.Join(manuals("docs/man", check), pictures("docs/pictures", check))
 	case len(args) == 2 && args[0] == "completion":
 		return completions(args[1])
 	}
-	return errors.New("usage: gen man [-check] | gen completion DIR")
+	return errors.New("usage: gen docs [-check] | gen completion DIR")
 }
 
 // manuals writes the options into the pages of a directory, or finds the pages that lack them.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/xml"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +20,38 @@ import (
 func TestManualsHaveTheOptions(t *testing.T) {
 	if err := manuals("../man", true); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPicturesAreDrawnFromTheirTexts(t *testing.T) {
+	if err := pictures("../pictures", true); err != nil {
+		t.Error(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"chain", "session"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".txt"), []byte("# a <b>\n& c\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pictures(dir, true) == nil {
+		t.Error("pictures that are not there are found up to date")
+	}
+	if err := pictures(dir, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"chain", "session"} {
+		svg, err := os.Open(filepath.Join(dir, name+".svg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer svg.Close()
+		for d := xml.NewDecoder(svg); ; {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("%s.svg is no XML: %v", name, err)
+			}
+		}
 	}
 }
 

@@ -19,6 +19,12 @@ import (
 	"staves/lib/testkit"
 )
 
+func TestMain(m *testing.M) {
+	status := m.Run()
+	testkit.Cleanup()
+	os.Exit(status)
+}
+
 // run runs a command in the project's directory, with more of an environment, and returns
 // what it prints.
 func run(t *testing.T, env []string, words ...string) string {
@@ -246,11 +252,11 @@ func TestDeb(t *testing.T) {
 	})
 	t.Run("installed", func(t *testing.T) {
 		testkit.NeedRoot(t)
-		testkit.Check(t)
 		bin, err := testkit.Bin()
 		if err != nil {
 			t.Fatal(err)
 		}
+		testkit.Check(t)
 		// In a container over this machine's own files, copy on write. What the package
 		// conflicts with is removed there first, if it is there.
 		got := run(t, []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"}, bin+"/nsrun", "-mpuin", "--", "overlay", "mkdev", "pivot", "--bind", out+":/mnt:ro", "--", "sh", "-ec", `

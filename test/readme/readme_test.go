@@ -16,6 +16,12 @@ import (
 	"staves/lib/testkit"
 )
 
+func TestMain(m *testing.M) {
+	status := m.Run()
+	testkit.Cleanup()
+	os.Exit(status)
+}
+
 // A transcript line that begins with "# " is typed by root, one with "$ " by anyone.
 // Lines that end in a backslash go on. What follows is what the command prints.
 type command struct {
