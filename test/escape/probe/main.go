@@ -35,6 +35,7 @@ var ways = map[string]func(words []string) (reached string, err error){
 	"setuid":        becomeRoot,
 	"tiocsti":       typeAhead,
 	"umount":        unmountRoot,
+	"watch":         watch,
 	"write":         openForWriting,
 	"write-device":  openDevices,
 }
