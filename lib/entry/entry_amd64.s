@@ -5,9 +5,16 @@
 //
 // premain is compiled Go: its ABI wrapper loads g from thread-local storage, and
 // the runtime that would set that up has not run. So FS points at a block of
-// zeros for as long as premain runs; the runtime sets its own later.
+// zeros for as long as premain runs; the runtime sets its own later. In a binary
+// with cgo the C library has been started already, by ld.so(8): the runtime then
+// wants FS as it was, and exit the function in DX.
 TEXT ·start(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
 	MOVQ	SP, ·stack0(SB)
+	MOVQ	DX, ·exit0(SB)
+	MOVQ	$158, AX		// arch_prctl
+	MOVQ	$0x1003, DI		// ARCH_GET_FS
+	LEAQ	·fs0(SB), SI
+	SYSCALL
 	MOVQ	$158, AX		// arch_prctl
 	MOVQ	$0x1002, DI		// ARCH_SET_FS
 	LEAQ	·tls0+64(SB), SI
@@ -15,8 +22,15 @@ TEXT ·start(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
 	SUBQ	$64, SP
 	ANDQ	$~15, SP
 	CALL	·premain(SB)
+	MOVQ	·fs0(SB), SI
+	TESTQ	SI, SI
+	JEQ	own
+	MOVQ	$158, AX		// arch_prctl
+	MOVQ	$0x1002, DI		// ARCH_SET_FS
+	SYSCALL
+own:
 	MOVQ	·stack0(SB), SP
-	XORL	DX, DX			// no function for atexit (System V ABI)
+	MOVQ	·exit0(SB), DX
 	JMP	_rt0_amd64_linux(SB)
 
 // func sys(nr, a, b, c, d, e, f uintptr) uintptr

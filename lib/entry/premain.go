@@ -17,6 +17,8 @@ import (
 var (
 	stack0 uintptr
 	tls0   [128]byte //lint:ignore U1000 entry_amd64.s uses it
+	fs0    uintptr   //lint:ignore U1000 likewise: FS at the entry, 0 but where there is a C library
+	exit0  uintptr   //lint:ignore U1000 likewise: DX at the entry
 )
 
 // sys makes one system call and returns what the kernel returned: -4095 to -1 is an

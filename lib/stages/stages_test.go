@@ -14,8 +14,8 @@ func TestCompatLinks(t *testing.T) {
 	var want []string
 	for _, tool := range All {
 		for _, g := range tool.Guises {
-			if g.Name == tool.Name {
-				continue // it is for the tool's own words to say: Disguise
+			if g.Name == tool.Name && g.Name != "cgset" {
+				continue // no other program has the name: it is for the tool's own words to say
 			}
 			want = append(want, g.Name+" "+tool.Name)
 		}
