@@ -41,17 +41,18 @@ func (f Found) Owner() Owner {
 // to be done when the payload ends, by somebody who was killed. It never touches a group
 // that it does not find to be a dead one under its own lock; one in which there are groups
 // of others it leaves, and so it does one that this process is in, or that is for another
-// user to remove. It returns the directories that it removed.
-func Collect(trees []*Tree) (removed []string, err error) {
+// user to remove. It looks below each of tops, the directories of groups, and returns those
+// that it removed.
+func Collect(tops []string) (removed []string, err error) {
 	var failed []error
-	for _, t := range trees {
+	for _, top := range tops {
 		var st unix.Stat_t
-		if err := unix.Stat(t.Dir, &st); err != nil {
-			return removed, fmt.Errorf("look at %s: %w", t.Dir, err)
+		if err := unix.Stat(top, &st); err != nil {
+			return removed, fmt.Errorf("look at %s: %w", top, err)
 		}
 		c := collector{dev: st.Dev}
-		if fd, err := openDir(unix.AT_FDCWD, t.Dir); err == nil {
-			c.within(fd, t.Dir)
+		if fd, err := openDir(unix.AT_FDCWD, top); err == nil {
+			c.within(fd, top)
 		}
 		removed = append(removed, c.removed...)
 		failed = append(failed, c.failed...)

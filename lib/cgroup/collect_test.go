@@ -12,16 +12,17 @@ import (
 // Collect removes what a dead owner left, and nothing else.
 func TestCollect(t *testing.T) {
 	trees := mounted(t)
-	name := testName(t)
+	parent, tops := apart(t, trees)
+	name := "g"
 	dir := func(g *Group) string { return g.Dirs[0] }
 
-	dead := made(t, trees, Request{Name: name + "-dead"})
+	dead := made(t, trees, Request{Parent: parent, Name: name + "-dead"})
 	p := sleeper(t, dir(dead))
 	dead.Close() // who held the locks is gone
-	alive := made(t, trees, Request{Name: name + "-alive"})
-	kept := made(t, trees, Request{Name: name + "-kept", Keep: true})
+	alive := made(t, trees, Request{Parent: parent, Name: name + "-alive"})
+	kept := made(t, trees, Request{Parent: parent, Name: name + "-kept", Keep: true})
 	kept.Close()
-	above := made(t, trees, Request{Name: name + "-above"})
+	above := made(t, trees, Request{Parent: parent, Name: name + "-above"})
 	above.Close()
 	theirs := filepath.Join(dir(above), "theirs")
 	if err := unix.Mkdir(theirs, 0o755); err != nil {
@@ -36,7 +37,7 @@ func TestCollect(t *testing.T) {
 		}
 	}
 
-	removed, err := Collect(trees)
+	removed, err := Collect(tops)
 	if err != nil {
 		t.Error(err)
 	}
@@ -63,19 +64,20 @@ func TestCollect(t *testing.T) {
 // somebody who lives is used, and left.
 func TestTakeOver(t *testing.T) {
 	trees := mounted(t)
-	name := testName(t)
-	first := made(t, trees, Request{Name: name})
-	if second := made(t, trees, Request{Name: name}); len(second.Made) != 0 {
+	parent, tops := apart(t, trees)
+	name := "g"
+	first := made(t, trees, Request{Parent: parent, Name: name})
+	if second := made(t, trees, Request{Parent: parent, Name: name}); len(second.Made) != 0 {
 		t.Errorf("a living group was taken over: %v", second.Made)
 	}
 	first.Close()
-	if third := made(t, trees, Request{Name: name}); len(third.Made) == 0 {
+	if third := made(t, trees, Request{Parent: parent, Name: name}); len(third.Made) == 0 {
 		t.Error("a dead group was not taken over")
 	}
-	if removed, err := Collect(trees); len(removed) != 0 || err != nil {
+	if removed, err := Collect(tops); len(removed) != 0 || err != nil {
 		t.Errorf("collected %v, %v", removed, err)
 	}
-	kept := made(t, trees, Request{Name: name, Keep: true})
+	kept := made(t, trees, Request{Parent: parent, Name: name, Keep: true})
 	if owned(unix.AT_FDCWD, kept.Dirs[0]) != (len(kept.Made) == 0) {
 		t.Errorf("%v", kept.Made)
 	}
@@ -84,6 +86,7 @@ func TestTakeOver(t *testing.T) {
 // Makers and collectors at once: no maker loses its group.
 func TestCollectRaces(t *testing.T) {
 	trees := mounted(t)
+	parent, tops := apart(t, trees)
 	stop := make(chan bool)
 	done := make(chan error)
 	go func() {
@@ -94,14 +97,14 @@ func TestCollectRaces(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := Collect(trees); err != nil {
+			if _, err := Collect(tops); err != nil {
 				done <- err
 				return
 			}
 		}
 	}()
 	for range 100 {
-		g, err := Make(trees, Request{Name: testName(t)})
+		g, err := Make(trees, Request{Parent: parent, Name: "g"})
 		if err != nil {
 			t.Error(err)
 			break

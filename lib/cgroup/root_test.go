@@ -53,6 +53,16 @@ func made(t *testing.T, trees []*Tree, req Request) *Group {
 	return g
 }
 
+// apart makes a group for a test to collect in: what others have left dead on this machine
+// stays theirs.
+func apart(t *testing.T, trees []*Tree, limits ...Limit) (parent string, dirs []string) {
+	t.Helper()
+	parent = testName(t) + "-apart"
+	g := made(t, trees, Request{Name: parent, Keep: true, Limits: limits})
+	g.Close()
+	return parent, g.Dirs
+}
+
 // sleeper starts a process in the directories of a group.
 func sleeper(t *testing.T, dirs ...string) *exec.Cmd {
 	t.Helper()

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -30,8 +28,8 @@ func TestKilledAnywhere(t *testing.T) {
 	if err != nil {
 		n = 40
 	}
-	prefix := testName(t)
-	decoy := made(t, trees, Request{Name: prefix + "-decoy", Keep: true})
+	parent, tops := apart(t, trees, Pids(1000), CPUs(1e9))
+	decoy := made(t, trees, Request{Parent: parent, Name: "decoy", Keep: true})
 	decoy.Close()
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
@@ -40,7 +38,7 @@ func TestKilledAnywhere(t *testing.T) {
 	var makers []*exec.Cmd
 	for i := range n {
 		cmd := exec.Command(self, "-test.run=^TestKilledAnywhere$")
-		cmd.Env = append(os.Environ(), fmt.Sprintf("CGROUP_TEST_MAKER=%s-%d", prefix, i))
+		cmd.Env = append(os.Environ(), fmt.Sprintf("CGROUP_TEST_MAKER=%s/%d", parent, i))
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -58,15 +56,15 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 	}
 	left := func() (dirs []string) {
-		for _, tree := range trees {
-			dirs = append(dirs, slices.DeleteFunc(within(tree.Dir), func(d string) bool {
-				return !strings.HasPrefix(filepath.Base(d), prefix) || slices.Contains(decoy.Dirs, d)
+		for _, top := range tops {
+			dirs = append(dirs, slices.DeleteFunc(within(top), func(d string) bool {
+				return slices.Contains(decoy.Dirs, d)
 			})...)
 		}
 		return dirs
 	}
 	before := len(left())
-	if _, err := Collect(trees); err != nil {
+	if _, err := Collect(tops); err != nil {
 		t.Error(err)
 	}
 	if dirs := left(); len(dirs) > 0 {

@@ -30,12 +30,12 @@ func (a *admin) options(fs *pflag.FlagSet) {
 	fs.BoolVar(&a.migrate, "migrate", false, "with --delete: move what runs there to the group above")
 	fs.StringVar(&a.thaw, "thaw", "", "let the group `NAME` go on")
 	fs.StringVar(&a.move, "move", "", "move processes, PID..., to the group `NAME`")
-	fs.BoolVar(&a.collect, "gc", false, "remove the groups of which cgset was killed, with what runs in them")
+	fs.BoolVar(&a.collect, "gc", false, "remove the groups of which cgset was killed, with what runs in them; with --parent those in that one only")
 }
 
 // usage are the forms of these options.
 var usage = []string{
-	"cgset --show NAME [--json] | --list [--json] | --gc",
+	"cgset --show NAME [--json] | --list [--json] | --gc [--parent NAME]",
 	"cgset --delete NAME [--kill|--migrate] | --kill NAME | --move NAME PID...",
 	"cgset --freeze NAME | --thaw NAME",
 }
@@ -97,7 +97,11 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 		case "list":
 			return printList(trees, a.json)
 		case "gc":
-			return collect(trees)
+			tops, err := topmost(trees, s.parent)
+			if err != nil {
+				return fmt.Errorf("--parent: %w", err)
+			}
+			return collect(tops)
 		}
 		path, found, err := find(trees, name)
 		if err != nil {
@@ -117,6 +121,8 @@ func goesWith(action, option string) bool {
 		return action == "show" || action == "list"
 	case "kill", "migrate":
 		return action == "delete"
+	case "parent":
+		return action == "gc"
 	}
 	return false
 }
@@ -214,9 +220,20 @@ func move(found []cgroup.Found, words []string) error {
 	return nil
 }
 
-// collect removes dead groups, and prints the directories that it removed.
-func collect(trees []*cgroup.Tree) error {
-	removed, err := cgroup.Collect(trees)
+// topmost are the directories of a group in all hierarchies that it is in; of the topmost
+// group for "".
+func topmost(trees []*cgroup.Tree, name string) ([]string, error) {
+	_, found, err := find(trees, name)
+	var tops []string
+	for _, f := range found {
+		tops = append(tops, f.Dir)
+	}
+	return tops, err
+}
+
+// collect removes dead groups below tops, and prints the directories that it removed.
+func collect(tops []string) error {
+	removed, err := cgroup.Collect(tops)
 	var out strings.Builder
 	for _, dir := range removed {
 		out.WriteString(dir + "\n")
