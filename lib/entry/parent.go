@@ -126,6 +126,42 @@ func letGo(list unsafe.Pointer) {
 	}
 	sys(unix.SYS_CHDIR, uintptr(unsafe.Pointer(&scratch.slash)), 0, 0, 0, 0, 0)
 	letGoOfFile()
+	letGoOfProgram()
+}
+
+// letGoOfProgram gives back the memory of what the process has no use for any more: the
+// strings of the environment that the program came in, and its operations but for those
+// of the clean-up, which stand behind.
+//
+//go:nosplit
+//go:norace
+func letGoOfProgram() {
+	if rec.strings == 0 { // none came, or it was prepared and lies in the file
+		return
+	}
+	// The kernel has put the strings one behind the other (execve(2)). If no other one
+	// follows, their end is not known.
+	first, next := *(*uintptr)(envp()), *(*uintptr)(unsafe.Add(envp(), 8*rec.strings))
+	letGoOfPages(first, next)
+	start := uintptr(unsafe.Pointer(&program))
+	letGoOfPages(start+unsafe.Sizeof(header{}), uintptr(unsafe.Pointer(opAt(unsafe.Pointer(&program), uintptr((*header)(unsafe.Pointer(&program)).main)))))
+}
+
+// letGoOfPages gives back the pages that lie between two addresses as a whole.
+//
+//go:nosplit
+//go:norace
+func letGoOfPages(from, to uintptr) {
+	const atPagesz = 6 // getauxval(3)
+	size := auxv(atPagesz)
+	if size == 0 {
+		return
+	}
+	from = (from + size - 1) &^ (size - 1)
+	to &^= size - 1
+	if from < to {
+		sys(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED, 0, 0, 0)
+	}
 }
 
 // letGoOfFile has the process map of its own file only what it comes to need from here
