@@ -41,6 +41,9 @@ test: build ## run every test; REQUIRE=all makes a skipped one a failure
 soak: build ## containers by the thousand, killed at any instant, short of everything: minutes
 	@scripts/soak
 
+scale: build ## up to a thousand containers alive at once: memory of each, starts and ends of the next
+	@scripts/scale
+
 vm: build ## run the tests in virtual machines: other kernels, each layout of cgroups
 	@VM=all scripts/test -timeout=60m ./test/vm
 
