@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -34,6 +35,33 @@ func rows(t *testing.T) map[string][][2]string {
 		}
 	}
 	return all
+}
+
+// The index leads to every page, and each of its links somewhere.
+func TestIndex(t *testing.T) {
+	index, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := map[string]bool{"../README.md": true}
+	for _, m := range regexp.MustCompile(`\]\(([^)]*)\)`).FindAllStringSubmatch(string(index), -1) {
+		file := filepath.Join("..", m[1])
+		linked[file] = true
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, pattern := range []string{"../*.md", "../man/*.[0-9]"} {
+		pages, err := filepath.Glob(pattern)
+		if err != nil || len(pages) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, page := range pages {
+			if !linked[page] {
+				t.Errorf("docs/README.md does not lead to %s", page)
+			}
+		}
+	}
 }
 
 var code = regexp.MustCompile("`([^`]*)`")
