@@ -31,7 +31,6 @@ var table = []row{
 	{"write /proc/self/gid_map", unix.EPERM, mapRefused},
 	{"write /proc/self/setgroups", unix.EPERM, says("setgroups(2) is denied for good in the user namespace around this one, or the groups have been mapped already (user_namespaces(7))")},
 	{"write /proc/self/timens_offsets", unix.ERANGE, says("the clock would begin below 0, or end beyond what it can count: a clock that shows N seconds can be set back by less than N (cat /proc/uptime)")},
-	{"write /proc/self/timens_offsets", unix.EACCES, says("there is a process in the time namespace already: its clocks can no longer be shifted (time_namespaces(7))")},
 	{"write /proc/self/timens_offsets", unix.EPERM, says("to shift a clock takes CAP_SYS_TIME in the user namespace that owns the time namespace (time_namespaces(7)): add -U -r")},
 	{"run newuidmap", unix.EPERM, subIDsRefused},
 	{"run newgidmap", unix.EPERM, subIDsRefused},

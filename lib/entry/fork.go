@@ -25,6 +25,9 @@ type Fork struct {
 	// Detach has the waiter end, with status 0, once the child's program has executed
 	// another one.
 	Detach bool
+	// Deaf has the waiter keep SIGINT and SIGTERM to itself, and die of any other signal,
+	// as unshare(1) does.
+	Deaf bool
 	// Parent is a pidfd: when that process ends, the child is killed. 0 for none.
 	Parent Reg
 	// Terminal is the master of a pseudo-terminal, 0 for none: the waiter copies between
@@ -157,6 +160,7 @@ const (
 	featDetach
 	featHello
 	featAlways
+	featDeaf
 )
 
 // spec writes down what premain is to know of f, whose own operations begin at after.
@@ -168,7 +172,7 @@ func (b *Builder) spec(f *forkOp, after int) *forkSpec {
 	}
 	for bit, on := range map[uint64]bool{
 		featInit: f.Init, featSession: f.Session, featDetach: f.Detach, featHello: f.Fork.Hello(),
-		featAlways: f.Always,
+		featAlways: f.Always, featDeaf: f.Deaf,
 	} {
 		if on {
 			s.features |= bit

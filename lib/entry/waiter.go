@@ -260,8 +260,31 @@ func waiterSignal(sig uintptr, sent bool) {
 		}
 	case sig == uintptr(unix.SIGWINCH) && *heldAt(slotMaster) != 0:
 		followSize()
+	case waiting.features&featDeaf != 0:
+		keepSignal(sig, sent)
 	case mustPass(sig, sent):
 		passOn(sig)
+	}
+}
+
+// keepSignal does with a signal, in place of passing it on, what it does to a process that
+// ignores SIGINT and SIGTERM.
+//
+//go:nosplit
+//go:norace
+func keepSignal(sig uintptr, sent bool) {
+	if rec.ignored>>(sig-1)&1 != 0 {
+		return
+	}
+	switch sig {
+	case uintptr(unix.SIGINT), uintptr(unix.SIGTERM):
+	case uintptr(unix.SIGCONT), uintptr(unix.SIGURG), uintptr(unix.SIGWINCH):
+	case uintptr(unix.SIGTSTP), uintptr(unix.SIGTTIN), uintptr(unix.SIGTTOU):
+		if sent { // for a key the child stops too, and the waiter with it
+			stopSelf()
+		}
+	default:
+		die(int32(sig)) // what is to happen to the child then, the kernel or the watch does
 	}
 }
 

@@ -42,6 +42,11 @@ unshare -rm findmnt -no PROPAGATION /
 unshare -rm --propagation nosuch true
 unshare -r --keep-caps grep Cap /proc/self/status
 unshare -rf --kill-child sh -c 'exit 3'
+unshare -f sh -c 'kill -TERM $PPID; kill -INT $PPID; echo on; exit 4'
+unshare -f sh -c 'kill -HUP $PPID; sleep 0.2; echo on'
+unshare -f sh -c 'kill -USR1 $PPID; sleep 0.2; echo on'
+sh -c 'trap "" HUP; unshare -f sh -c "kill -HUP \$PPID; exit 5"'
+unshare -rf --kill-child sh -c 'kill -HUP $PPID; sleep 5; echo on'
 unshare --version >/dev/null
 unshare --help >/dev/null
 unshare -r nsenter -n/proc/self/ns/net true
@@ -53,6 +58,14 @@ nsenter --version >/dev/null
 `
 
 func TestUnshareIsTheirs(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Run("root", func(t *testing.T) { unshareIsTheirs(t, func(cmd *exec.Cmd) *exec.Cmd { return cmd }) })
+	}
+	t.Run("user", func(t *testing.T) { unshareIsTheirs(t, testkit.AsUser) })
+}
+
+// unshareIsTheirs compares for whoever as makes a command one of.
+func unshareIsTheirs(t *testing.T, as func(*exec.Cmd) *exec.Cmd) {
 	theirs, err := exec.LookPath("unshare")
 	if err != nil {
 		t.Skipf("nothing to compare with: %v", err)
@@ -62,13 +75,18 @@ func TestUnshareIsTheirs(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := t.TempDir()
+	for _, dir := range []string{ours, filepath.Dir(ours)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, name := range []string{"unshare", "nsenter"} {
 		if err := os.Symlink(filepath.Join(bin, "nsrun"), filepath.Join(ours, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	run := func(dir, line string) (string, int) {
-		cmd := exec.Command("/bin/sh", "-c", line)
+		cmd := as(exec.Command("/bin/sh", "-c", line))
 		cmd.Env = append(os.Environ(), "PATH="+dir+":/usr/sbin:/usr/bin:/sbin:/bin") // of others a tool may not be allowed to look into one
 		out, err := cmd.Output()
 		if cmd.ProcessState == nil {

@@ -188,6 +188,7 @@ func readUnshare(args []string) (*chain.Act, error) {
 		return act, err
 	}
 	s := exactly()
+	s.supervise.deaf = true
 	s.noPidFork = true
 	s.maps.firstBlock = true
 	clocks := false
@@ -201,8 +202,10 @@ func readUnshare(args []string) (*chain.Act, error) {
 		}
 		v, m, in := g.Value, &s.maps, &s.inside
 		switch g.Name() {
-		case "--fork", "--forward-signals":
+		case "--fork":
 			s.supervise.forked = true
+		case "--forward-signals":
+			s.supervise.forward = true
 		case "--kill-child":
 			s.supervise.killChild = orDefault(g, "KILL")
 		case "--mount-proc":

@@ -25,10 +25,14 @@ type supervise struct {
 	killChild     string
 	dieWithParent string
 	detach        bool
+	forward       bool
+	// deaf: SIGINT and SIGTERM are passed on only where that is asked for, as unshare(1) does.
+	deaf bool
 }
 
 func (v *supervise) options(fs *pflag.FlagSet) {
 	fs.BoolVarP(&v.forked, "fork", "f", false, "fork; a waiter stays outside the namespaces")
+	fs.BoolVar(&v.forward, "forward-signals", false, "pass signals on to NEXT, which a waiter does anyway; implies --fork")
 	fs.BoolVar(&v.init, "init", false, "leave an init as process 1 of the pid namespace (the default)")
 	fs.BoolVar(&v.noInit, "no-init", false, "let NEXT be process 1")
 	fs.StringVar(&v.killChild, "kill-child", "", "send the child `SIGNAL` when the waiter dies, whatever ids it has by then; implies --fork")
@@ -78,7 +82,7 @@ func (v *supervise) deathSignal(p *plan) (unix.Signal, error) {
 // forks tells whether a waiter stays outside.
 func (v *supervise) forks(p *plan) bool {
 	sig, _ := v.deathSignal(p) // check has seen the error
-	return v.forked || v.detach || sig != 0 || !p.noPidFork && (p.makes(unix.CLONE_NEWPID) || p.joins(unix.CLONE_NEWPID)) || p.terminal.session(p) || p.reports.any()
+	return v.forked || v.forward || v.detach || sig != 0 || !p.noPidFork && (p.makes(unix.CLONE_NEWPID) || p.joins(unix.CLONE_NEWPID)) || p.terminal.session(p) || p.reports.any()
 }
 
 // inits tells whether an init stays inside.
@@ -91,6 +95,7 @@ func (v *supervise) fork(p *plan, flags uintptr) {
 	f := &p.fork
 	f.Flags, f.Init, f.Detach, f.Session = flags, v.inits(p), v.detach, p.terminal.session(p)
 	f.Deathsig, _ = v.deathSignal(p)
+	f.Deaf = v.deaf && !v.forward
 	v.findParent(p)
 	p.terminal.open(p)
 	p.reports.open(p)
