@@ -185,6 +185,11 @@ type Chain struct {
 	// State is what earlier stages, of this process or before it, have left.
 	State State
 
+	// explain tells that the chain is only described, trace that each step is, when taken.
+	explain, trace bool
+	// wants are the privileges that an explained chain lacks here.
+	wants []string
+
 	// facts are what stages provide, each with the stage's place in Links; before is the
 	// place of what came before this process.
 	facts []fact
@@ -221,6 +226,9 @@ func (c *Chain) last(f Fact, end int) (place int, ok bool) {
 	}
 	return place, ok
 }
+
+// Explains tells that the chain is only described: nobody needs privileges for that.
+func (c *Chain) Explains() bool { return c.explain }
 
 // Has tells whether a stage before link, or what came before this process, provides f.
 func (c *Chain) Has(f Fact, link *Link) bool {
@@ -288,7 +296,7 @@ func (c *Chain) place(link *Link) int { return slices.Index(c.Links, link) }
 // Bare tells whether link was given no options at all, but for those that every stage has.
 func (l *Link) Bare() bool {
 	bare := true
-	l.Flags.Visit(func(f *pflag.Flag) { bare = bare && f.Name == "plan" })
+	l.Flags.Visit(func(f *pflag.Flag) { bare = bare && slices.Contains([]string{"plan", "explain", "trace"}, f.Name) })
 	return bare
 }
 
@@ -414,6 +422,7 @@ func run(tools []*Tool, name string) int {
 		}
 		c = whole
 	}
+	c.explain, c.trace = p.explain, p.trace || os.Getenv(traceVar) != "" && os.Getenv(traceVar) != "0"
 	if first {
 		if c.State.Mnt {
 			c.facts = append(c.facts, fact{MountNS, before})
@@ -434,10 +443,21 @@ func run(tools []*Tool, name string) int {
 			c.facts = append(c.facts, fact{Root, before})
 		}
 		for _, l := range c.Links {
-			if err := l.Stage.Check(c, l); err != nil {
+			err := l.Stage.Check(c, l)
+			if c.explain && errors.Is(err, unix.EPERM) {
+				c.wants = append(c.wants, l.As+": "+err.Error())
+				continue // who only reads about it needs no privilege
+			}
+			if err != nil {
 				return fail(l.As, err)
 			}
 		}
+	}
+	if c.explain {
+		if _, err := os.Stdout.WriteString(c.explanation()); err != nil {
+			return fail(name, fmt.Errorf("write the explanation: %w", err))
+		}
+		return 0
 	}
 	return newRun(c, resume).all()
 }
@@ -482,7 +502,7 @@ func OwnMounts(unshare func(b *entry.Builder)) Step {
 // NeedAdmin finds, before anything is changed, that link may not mount: neither is the
 // caller root, nor does the chain make a user namespace before.
 func (c *Chain) NeedAdmin(link *Link) error {
-	if c.Made(UserNS, link) || probe.Capable(unix.CAP_SYS_ADMIN) {
+	if c.explain || c.Made(UserNS, link) || probe.Capable(unix.CAP_SYS_ADMIN) {
 		return nil
 	}
 	err := fmt.Errorf("change mounts: %w", unix.EPERM)

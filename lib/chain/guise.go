@@ -68,6 +68,7 @@ func (p *parser) disguised(c *Chain, tool *Tool, g *Guise, words []string) (*Lin
 	link := &Link{Tool: tool, As: g.Name, Flags: pflag.NewFlagSet(g.Name, pflag.ContinueOnError)}
 	link.Flags.SetOutput(io.Discard)
 	c.Links = append(c.Links, link)
+	p.disguise = true
 	if g.Failed != 0 {
 		c.failed = g.Failed
 	}

@@ -15,13 +15,16 @@ import (
 
 // parser reads a command line into a chain.
 type parser struct {
-	tools   []*Tool
-	help    *Link
-	version bool
-	admin   func() error
-	act     func() (status int, err error)
-	plan    string // what --plan names, "" for none
-	joined  bool   // a plan's words stand before those of this process
+	tools    []*Tool
+	help     *Link
+	version  bool
+	admin    func() error
+	act      func() (status int, err error)
+	plan     string // what --plan names, "" for none
+	explain  bool
+	trace    bool
+	disguise bool // the words are another program's, and what it does without a program to run
+	joined   bool // a plan's words stand before those of this process
 }
 
 func (p *parser) tool(name string) *Tool {
@@ -67,6 +70,8 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 			}
 			p.plan = common.plan
 		}
+		p.explain = p.explain || common.explain
+		p.trace = p.trace || common.trace
 		rest := fs.Args()
 		if a, ok := link.Stage.(Admin); ok {
 			if do := a.Admin(fs); do != nil {
@@ -120,8 +125,9 @@ func (t *Tool) Options() *pflag.FlagSet {
 
 // common are the options that all tools have.
 type common struct {
-	help, version bool
-	plan          string
+	help, version  bool
+	explain, trace bool
+	plan           string
 }
 
 // flags is the option table of a stage of t: its own options, and those of all tools.
@@ -134,6 +140,8 @@ func (t *Tool) flags(stage Stage) (*pflag.FlagSet, *common) {
 	stage.Options(fs)
 	c := &common{}
 	fs.StringVar(&c.plan, "plan", "", "put the stages of a plan, kept in `FILE`, before this one; - is standard input")
+	fs.BoolVar(&c.explain, "explain", false, "print each step of the whole chain, why it is taken and where to read on; take none")
+	fs.BoolVar(&c.trace, "trace", false, "print each step of the whole chain to standard error as it is taken")
 	fs.BoolVarP(&c.help, "help", "h", false, "print this and exit")
 	fs.BoolVarP(&c.version, "version", "V", false, "print the version and exit")
 	return fs, c

@@ -164,5 +164,5 @@ func (p *parser) plans(tool *Tool, words []string) bool {
 	if _, err := q.parse(c, tool, words); err != nil {
 		return true
 	}
-	return q.help == nil && !q.version && q.admin == nil && q.act == nil && (c.Payload == nil || c.shell)
+	return q.help == nil && !q.version && !q.explain && q.admin == nil && q.act == nil && (c.Payload == nil || c.shell)
 }

@@ -35,7 +35,7 @@ func (p *parser) pipeline(c *Chain, tool *Tool, words []string) (whole *Chain, d
 		return c, false, err
 	}
 	// Without a program it is for somebody else to have one.
-	onwards := (c.Payload == nil || c.shell) && (isPipe(1) || fromPipe && isFile(1))
+	onwards := !p.explain && !p.disguise && (c.Payload == nil || c.shell) && (isPipe(1) || fromPipe && isFile(1))
 	if onwards && c.Payload == nil && !fromPipe {
 		reader, _ := p.reader()
 		onwards = reader != 0 // otherwise it does its step and returns, whoever has its output

@@ -170,9 +170,17 @@ func (r *Run) take(program *entry.Builder) error {
 	r.tool = s.link.As
 	program.Tool = r.tool
 	var err error
-	if s.Do != nil {
+	switch {
+	case s.Do != nil:
+		if r.Chain.trace {
+			_, _ = os.Stderr.WriteString(s.traced()) // it may be closed
+		}
 		err = s.Do(r)
-	} else {
+	case r.Chain.trace:
+		program.Trace(s.traced())
+		err = s.Write(program)
+		program.Trace("")
+	default:
 		err = s.Write(program)
 	}
 	if err == nil && s.Left != nil {

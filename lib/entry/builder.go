@@ -38,6 +38,9 @@ type Builder struct {
 	fixed   bool // an operation that is not movable came after the last fork
 	movable bool
 	looked  bool // Look was called
+	trace   bool
+	note    string
+	lines   map[int]string // what to print before an operation, by its place
 	err     error
 }
 
@@ -87,6 +90,10 @@ func (b *Builder) op(kind uint8, what string) *operation {
 		b.tool, b.toolAt = b.Tool, uint32(b.text(b.Tool))
 	}
 	op.label, op.tool = b.whatAt, b.toolAt
+	if b.note != "" {
+		b.line(b.place()-1, b.note)
+		b.note = ""
+	}
 	if !b.movable {
 		b.fixed = true
 	}
@@ -99,6 +106,9 @@ func (b *Builder) place() int { return len(b.ops) }
 func (b *Builder) call(what string, nr int, args []any) *operation {
 	op := b.op(kindCall, what)
 	op.nr, op.log = uint16(nr), uint8(b.log)
+	if b.trace {
+		b.line(b.place()-1, callText(what, nr, args))
+	}
 	for i, a := range args {
 		b.arg(op, i, a)
 	}

@@ -78,6 +78,10 @@ func (b *Builder) Fork(what string, f Fork) {
 		b.op(kindFork, what)
 		b.forks, b.fixed = append(b.forks, last), false
 	}
+	if b.note != "" { // it is made to be this one
+		b.line(last.place, b.note)
+		b.note = ""
+	}
 	op := &b.ops[last.place]
 	op.label, op.tool = uint32(b.text(what)), uint32(b.text(b.Tool)) // if it fails, it is for this one's flags
 	// From the inside out: what was made last is removed first.

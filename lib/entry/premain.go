@@ -254,6 +254,9 @@ func run(base unsafe.Pointer) (failed, errno uint64) {
 func runFrom(base unsafe.Pointer, i, end uint64) (failed, errno uint64) {
 	for ; i < end; i++ {
 		op := opAt(base, uintptr(i))
+		if (*header)(base).trace != 0 {
+			printLine(base, uintptr(i))
+		}
 		var r uintptr
 		switch op.kind {
 		case kindCall:

@@ -25,6 +25,7 @@ type header struct {
 	stateLen   uint64
 	size       uint64 // of the whole, in words
 	link       uint64 // a descriptor that leads to a waiter, 0 for none
+	trace      uint64 // offset of a word for each operation: that of what to print before it, plus 1
 }
 
 const magic = 0x33766172_70737473
@@ -101,6 +102,9 @@ func (b *Builder) encode(state string) ([][]uint64, error) {
 		magic: magic, pid: uint64(unix.Getpid()), main: uint64(len(b.ops)),
 		state: b.room(state), stateLen: uint64(len(state)), link: uint64(rec.link),
 	}}
+	if len(b.lines) > 0 {
+		hdr[0].trace = b.traces()
+	}
 	pieces := [][]uint64{words(hdr), words(b.ops)}
 	ops := len(b.ops)
 	for _, f := range b.forks { // the waiters' operations stand behind the program

@@ -102,7 +102,7 @@ func (s *stage) userStep(p *plan) chain.Step {
 				return nil
 			})
 	}
-	return p.step("setgroups(), setresgid(), setresuid() to "+s.user.text,
+	return p.step("setgroups() if need be, setresgid(), setresuid() to "+s.user.text,
 		"groups first, the user last, as each takes away the right to the one before", "credentials(7)",
 		func(b *entry.Builder) error {
 			ids := *s.user.ids

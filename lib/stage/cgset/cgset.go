@@ -82,7 +82,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 
 func (s *stage) Steps(_ *chain.Chain, _ *chain.Link) []chain.Step {
 	steps := []chain.Step{{
-		Call: "make a control group, write its limits",
+		Call: "mkdir() of a control group, write() of its limits",
 		Why:  "limits must be in force before anything runs in the group",
 		Man:  "cgroups(7)",
 		Do:   s.make,

@@ -105,7 +105,7 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		steps = append(steps, chain.OwnMounts(mount.OwnNamespace))
 	}
 	return append(steps, chain.Step{
-		Call: "mount a minimal /dev",
+		Call: "fsopen(tmpfs), fsconfig(), fsmount(), move_mount() of a minimal /dev",
 		Why:  "the host's /dev holds every disk of the machine; a program needs a handful of harmless nodes",
 		Man:  "mknod(2)",
 		Write: func(b *entry.Builder) error {

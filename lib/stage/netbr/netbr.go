@@ -142,7 +142,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		return err
 	}
 	defer host.Close()
-	if err := permitted(host); err != nil {
+	if err := permitted(host); err != nil && !c.Explains() {
 		return err
 	}
 	if !link.Bare() {

@@ -137,7 +137,7 @@ func (i *inside) settle(p *plan) {
 		})
 	}
 	if i.hostname != "" {
-		p.raw("sethostname", "the uts namespace has its own host name", "sethostname(2)", func(b *entry.Builder) { ns.SetHostname(b, i.hostname) })
+		p.raw("sethostname("+i.hostname+")", "the uts namespace has its own host name", "sethostname(2)", func(b *entry.Builder) { ns.SetHostname(b, i.hostname) })
 	}
 	if p.makes(unix.CLONE_NEWNET) && i.lo == "up" {
 		p.raw("bring up lo", "a new network namespace has lo, but down", "netdevice(7)", ns.LoopbackUp)
@@ -174,7 +174,7 @@ func (i *inside) change(p *plan) {
 		return
 	}
 	if i.root != "" {
-		p.raw("chroot "+i.root, "paths are looked for there; to leave the old root for good is pivot's business", "chroot(2)", func(b *entry.Builder) {
+		p.raw("chroot("+i.root+")", "paths are looked for there; to leave the old root for good is pivot's business", "chroot(2)", func(b *entry.Builder) {
 			b.Do("chroot to "+i.root, unix.SYS_CHROOT, i.root)
 		})
 	}
@@ -183,7 +183,7 @@ func (i *inside) change(p *plan) {
 		if wd == "" {
 			wd = "/"
 		}
-		p.raw("chdir "+wd, "of the new root, if there is one", "chdir(2)", func(b *entry.Builder) {
+		p.raw("chdir("+wd+")", "of the new root, if there is one", "chdir(2)", func(b *entry.Builder) {
 			b.Do("chdir to "+wd, unix.SYS_CHDIR, wd)
 		})
 	}

@@ -142,7 +142,7 @@ func (v *supervise) leaveInit(p *plan) {
 		})
 	}
 	if p.fork.Init {
-		p.raw("fork", "process 1 must reap orphans, and ignores signals it has no handler for", "pid_namespaces(7)", func(b *entry.Builder) {
+		p.raw("clone(0)", "process 1 must reap orphans, and ignores signals it has no handler for", "pid_namespaces(7)", func(b *entry.Builder) {
 			b.Init("fork from init")
 		})
 	}

@@ -40,7 +40,7 @@ func (s *stage) checkMapped(c *chain.Chain, link *chain.Link) error {
 	case !probe.InitialUserNamespace():
 		return diag.WithHint(errors.New("--idmap: in a user namespace the kernel lets nobody map the ids of a mount"),
 			"nsrun and overlay are to be stages of one chain, by their bare names, which root of the machine starts; in a user namespace leave --idmap out")
-	case !probe.Capable(unix.CAP_SYS_ADMIN):
+	case !probe.Capable(unix.CAP_SYS_ADMIN) && !c.Explains():
 		return diag.WithHint(fmt.Errorf("--idmap: map the ids of a mount: %w", unix.EPERM), "only root of the machine may; as an ordinary user leave --idmap out")
 	case !known:
 		return errors.New("--idmap: the nsrun that makes the user namespace must not join a mount namespace, keep a namespace, or change the root")
@@ -85,7 +85,7 @@ func (s *stage) Ahead(c *chain.Chain, link *chain.Link) []chain.Step {
 			return chain.KeepFD(s.mapped.userNS)
 		},
 	}, own, {
-		Call: "mount an overlay of " + s.of(), Man: "Documentation/filesystems/overlayfs.rst", NextLife: true,
+		Call: "fsopen(overlay), fsconfig(), fsmount(), move_mount() of " + s.of(), Man: "Documentation/filesystems/overlayfs.rst", NextLife: true,
 		Why: "each file is shown as belonging to whom it belongs to inside; the user namespace gets a copy of the mount, whose attributes it cannot change",
 		Write: func(b *entry.Builder) error {
 			view, err := s.mappedView()

@@ -96,7 +96,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	step := chain.Step{
-		Call: "mount an overlay of " + s.of(),
+		Call: "fsopen(overlay), fsconfig(), fsmount(), move_mount() of " + s.of(),
 		Why:  "the program may change anything; only a copy changes, and what is shared stays as it was",
 		Man:  "Documentation/filesystems/overlayfs.rst",
 	}
