@@ -13,9 +13,9 @@
 //
 // Conditions, beside testscript's: [root], [fused], [unfused], [plain], [userns] an
 // ordinary user can make a user namespace, [cgroup2] a hierarchy of cgroup v2 is
-// mounted, [cgroup2-cpu] it is what /sys/fs/cgroup is and has the controller cpu, [veth]
-// bridges and veth pairs can be made, [disk] /usr is on a disk, [fat] a FAT file system in
-// a file can be mounted, [binfmt]
+// mounted, [cgroup2-cpu] it is what /sys/fs/cgroup is and has the controller cpu,
+// [cgroup1-memory] memory is a controller of v1, [veth] bridges and veth pairs can be made,
+// [disk] /usr is on a disk, [fat] a FAT file system in a file can be mounted, [binfmt]
 // there is binfmt_misc for user namespaces, [userns-clone] the sysctl
 // kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [linux6.13]
 // the kernel is that or newer.
@@ -43,6 +43,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -243,6 +244,9 @@ func lookAt(cond string) (bool, error) {
 	case "cgroup2":
 		b, err := os.ReadFile("/proc/self/mountinfo")
 		return bytes.Contains(b, []byte(" - cgroup2 ")), err
+	case "cgroup1-memory":
+		b, err := os.ReadFile("/proc/self/mountinfo")
+		return regexp.MustCompile(`(?m) - cgroup .*\bmemory\b`).Match(b), err
 	case "cgroup2-cpu":
 		b, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 		return slices.Contains(strings.Fields(string(b)), "cpu"), ignoreMissing(err)
