@@ -20,7 +20,8 @@ type Usage struct {
 }
 
 // ReadUsage reads the statistics of a group from its directories in all hierarchies.
-// MemoryPeak wants Linux 5.19 on v2, PidsPeak 6.11.
+// MemoryPeak wants Linux 5.19 on v2, PidsPeak 6.11, SwapPeak 6.5 and v2: v1 keeps a peak of
+// memory and swap together only, and those of the two are not at the same time.
 func ReadUsage(dirs []string) Usage {
 	g := statistics(dirs)
 	u := Usage{

@@ -38,6 +38,9 @@ that was there before stays, and with --keep any does; then no process stays eit
 
 Groups are made at the top of the tree, or for an ordinary user in the nearest group
 that is the user's own. Whether a controller is cgroup v1's or v2's is found out.
+
+What the kernel does not tell is left out of --report, and null in its JSON: on v1 the
+peak of swap, on v2 that of memory before Linux 5.19 and that of swap before 6.5.
   cgset --memory 64M --pids 100 -- make -j4
   cgset --cpus 0.5 --set cpu.idle=1 --report -- sh`,
 }
