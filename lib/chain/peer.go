@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/probe"
 )
 
 // Who is at the other end of a pipe decides what the pipe means: a stage's standard input
@@ -30,12 +32,7 @@ func otherEnd(fd int) (e pipeEnd, ok bool) {
 
 // processes lists the process ids that /proc shows, but for this process's.
 func processes() []int {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
+	names, err := probe.ProcNames("/proc")
 	if err != nil {
 		return nil
 	}
@@ -99,23 +96,17 @@ func (e pipeEnd) starting(pids []int, since time.Time, parent bool) bool {
 }
 
 func (e pipeEnd) holdsAny(pid int) bool {
-	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
+	names, err := probe.ProcNames(fmt.Sprintf("/proc/%d/fd", pid))
 	return err == nil && slices.ContainsFunc(names, func(fd string) bool { return e.isAt(pid, fd) })
 }
 
 // familyOf returns a process's parent and its state, as proc_pid_stat(5) has them.
 func familyOf(pid int) (ppid int, state byte) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	text, err := probe.ReadProc(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, 0
 	}
-	s := string(text)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:]) // the name may hold anything
+	f := strings.Fields(text[strings.LastIndexByte(text, ')')+1:]) // the name may hold anything
 	if len(f) < 2 {
 		return 0, 0
 	}
@@ -130,11 +121,11 @@ func (p *parser) stageAt(pid int) (tool *Tool, words []string) {
 	if err != nil {
 		return nil, nil
 	}
-	text, err := os.ReadFile(dir + "cmdline")
+	text, err := probe.ReadProc(dir + "cmdline")
 	if err != nil || len(text) == 0 {
 		return nil, nil
 	}
-	argv := strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+	argv := strings.Split(strings.TrimSuffix(text, "\x00"), "\x00")
 	name := filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
 	called := filepath.Base(argv[0])
 	if p.tool(name) == nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"staves/lib/probe"
 )
 
 // stranger says why a process's plan is not carried out, "" if it is. The rule: nobody
@@ -16,11 +18,11 @@ import (
 // ids their meaning, the same root, and no confinement that this one is free of.
 func stranger(pid int) string {
 	dir := fmt.Sprintf("/proc/%d/", pid)
-	own, err := os.ReadFile("/proc/self/status")
+	own, err := probe.ReadProc("/proc/self/status")
 	if err != nil {
 		return "this process's own ids cannot be read: " + err.Error()
 	}
-	other, err := os.ReadFile(dir + "status")
+	other, err := probe.ReadProc(dir + "status")
 	if err != nil {
 		return "who it is cannot be told: " + err.Error()
 	}
@@ -55,18 +57,18 @@ func stranger(pid int) string {
 	}
 	// AppArmor's profile or SELinux's context; without either there is no such file, or no
 	// answer.
-	label, err1 := os.ReadFile("/proc/self/attr/current")
-	its2, err2 := os.ReadFile(dir + "attr/current")
-	if string(label) != string(its2) || (err1 == nil) != (err2 == nil) {
+	label, err1 := probe.ReadProc("/proc/self/attr/current")
+	its2, err2 := probe.ReadProc(dir + "attr/current")
+	if label != its2 || (err1 == nil) != (err2 == nil) {
 		return "it has another security label"
 	}
 	return ""
 }
 
 // fields are the lines of a status file.
-func fields(status []byte) map[string]string {
+func fields(status string) map[string]string {
 	all := map[string]string{}
-	for line := range strings.Lines(string(status)) {
+	for line := range strings.Lines(status) {
 		name, value, _ := strings.Cut(line, ":")
 		all[name] = strings.TrimSpace(value)
 	}

@@ -32,6 +32,26 @@ func ReadProc(path string) (string, error) {
 	}
 }
 
+// ProcNames returns the names in a directory of /proc, in no order, by bare system calls.
+func ProcNames(path string) ([]string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	var names []string
+	for buf := make([]byte, 8<<10); ; {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		if n <= 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}
+
 // Unescape undoes how mountinfo writes white space and backslashes in paths: \040
 // (proc_pid_mountinfo(5)).
 func Unescape(s string) string {
