@@ -196,7 +196,9 @@ func waiter() {
 			sys(unix.SYS_KILL, waiting.child, uintptr(unix.SIGKILL), 0, 0, 0, 0)
 		}
 		if scratch.poll[1].revents != 0 {
-			hearChild()
+			for hearChild() {
+				tell(fd(slotLink), msgGo, greet())
+			}
 		}
 		for sig, sent := readSignal(); sig != 0; sig, sent = readSignal() {
 			waiterSignal(sig, sent)
@@ -288,11 +290,12 @@ func keepSignal(sig uintptr, sent bool) {
 	}
 }
 
-// hearChild takes the messages of the child's side.
+// hearChild takes the messages of the child's side, and tells whether the child waits to
+// be greeted. (The greeting is the caller's: the stack of these functions is short.)
 //
 //go:nosplit
 //go:norace
-func hearChild() {
+func hearChild() (hello bool) {
 	for {
 		kind, what, closed := hear(fd(slotLink))
 		switch {
@@ -301,11 +304,11 @@ func hearChild() {
 			if waiting.executed && waiting.features&featDetach != 0 {
 				exit(0)
 			}
-			return
+			return false
 		case kind == 0:
-			return
+			return false
 		case kind == msgHello:
-			tell(fd(slotLink), msgGo, greet())
+			return true
 		case kind == msgStopped:
 			stopSelf()
 		case kind == msgStatus:
