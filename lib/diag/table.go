@@ -51,6 +51,8 @@ var table = []row{
 	{"leave groups", unix.EPERM, groupsStay},
 	{"take groups", unix.EPERM, groupsStay},
 	{"raise cap_", unix.EPERM, ambientRefused},
+	{"enter the AppArmor profile", unix.ENOENT, says("no such profile is loaded: apparmor_parser --replace FILE loads those of a file, aa-status lists what is")},
+	{"enter the AppArmor profile", unix.EACCES, says("this process is confined by a profile that does not allow the change (change_profile, apparmor.d(5))")},
 	{"enter group", unix.EBUSY, func() []string {
 		return []string{"the groups in it have controllers passed on to them; such a group holds no processes (cgroups(7)): name a new one within it"}
 	}},

@@ -39,7 +39,7 @@ type lane struct {
 const everything = "VM"
 
 // also are scripts that run under the newest kernel in any case.
-var also = regexp.MustCompile(`^(nsrun-(apparmor|default|time|clocks)|userns-(clone|hints)|maps-ranges|box-run|capdrop-default|pivot-(default|old-root|fds)|overlay-(lower-untouched|state|mount8|upper-fat)|mkdev-nodes|netbr-(default|nat|ipv6)|landlock-fs|init|kill-child|status|transparent-signals)$`)
+var also = regexp.MustCompile(`^((nsrun|capdrop)-apparmor|nsrun-(default|time|clocks)|userns-(clone|hints)|maps-ranges|box-run|capdrop-default|pivot-(default|old-root|fds)|overlay-(lower-untouched|state|mount8|upper-fat)|mkdev-nodes|netbr-(default|nat|ipv6)|landlock-fs|init|kill-child|status|transparent-signals)$`)
 
 // older are scripts that run under the oldest kernel, which does differently what they are
 // about.

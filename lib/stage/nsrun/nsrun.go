@@ -22,6 +22,9 @@ var Tool = &chain.Tool{
 With no options at all: -muipC --fork, with an init and --kill-child; -n unless netbr
 comes before; -U -r unless root.
 
+A namespace with a FILE (--net=FILE, --uts=FILE, ...) is kept there by a bind mount after
+NEXT has ended, for --join net=FILE, until umount FILE.
+
 A process stays outside as NEXT's parent whenever nsrun forks: it passes signals on
 and ends as NEXT ends. In a pid namespace process 1 is an init, unless NEXT is one.
   nsrun -m -- sh                  a shell whose mounts nobody else sees, same pid
