@@ -58,6 +58,9 @@ nsenter --version >/dev/null
 `
 
 func TestUnshareIsTheirs(t *testing.T) {
+	if os.Getenv(stageVar) != "" {
+		return // run by the process that started this one
+	}
 	if os.Geteuid() == 0 {
 		t.Run("root", func(t *testing.T) { unshareIsTheirs(t, func(cmd *exec.Cmd) *exec.Cmd { return cmd }) })
 	}
