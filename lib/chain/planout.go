@@ -3,7 +3,6 @@ package chain
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,19 +14,12 @@ import (
 // is a terminal: then it waits for the end of the process of a pidfd, -1 for none. It
 // returns when there is no more to copy, or nobody who wants it.
 func passOn(out *plan, until int) error {
-	for text := []byte(out.String()); len(text) > 0; {
-		n, err := unix.Write(1, text)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			_, _ = unix.Poll([]unix.PollFd{{Fd: 1, Events: unix.POLLOUT}}, -1)
-		case errors.Is(err, unix.EPIPE):
-			return &Error{Status: StatusFailed} // the reader is gone, and has said why if it is a stage
-		case err != nil:
-			return fmt.Errorf("leave the plan on standard output: %w", err)
-		default:
-			text = text[n:]
-		}
+	err := writeOut([]byte(out.String()))
+	switch {
+	case errors.Is(err, unix.EPIPE):
+		return &Error{Status: StatusFailed} // the reader is gone, and has said why if it is a stage
+	case err != nil:
+		return fmt.Errorf("leave the plan on standard output: %w", err)
 	}
 	if !isPipe(1) {
 		return nil
@@ -38,7 +30,7 @@ func passOn(out *plan, until int) error {
 		if err != nil || n == 0 || readerGone() {
 			break
 		}
-		time.Sleep(pause)
+		entry.Pause(pause)
 	}
 	if until >= 0 {
 		fds := []unix.PollFd{{Fd: int32(until), Events: unix.POLLIN}}
@@ -52,6 +44,24 @@ func passOn(out *plan, until int) error {
 		return nil
 	}
 	return copyInput()
+}
+
+// writeOut writes all of text to standard output. (With os.Stdout, EPIPE would be the end
+// of the process by SIGPIPE.)
+func writeOut(text []byte) error {
+	for len(text) > 0 {
+		n, err := unix.Write(1, text)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			_, _ = unix.Poll([]unix.PollFd{{Fd: 1, Events: unix.POLLOUT}}, -1)
+		case err != nil:
+			return err
+		default:
+			text = text[n:]
+		}
+	}
+	return nil
 }
 
 func readerGone() bool {
@@ -98,10 +108,10 @@ func copyInput() error {
 		case n == 0:
 			return nil
 		}
-		if _, err := os.Stdout.Write(buf[:n]); err != nil {
-			if errors.Is(err, unix.EPIPE) {
-				return nil
-			}
+		switch err := writeOut(buf[:n]); {
+		case errors.Is(err, unix.EPIPE):
+			return nil
+		case err != nil:
 			return fmt.Errorf("pass standard input on: %w", err)
 		}
 	}

@@ -98,6 +98,8 @@ var rows = []row{
 		{"bwrap", "bwrap --unshare-all --bind $ROOT / --proc /proc --dev /dev --cap-drop ALL /bin/true", "bwrap"},
 		{"runc", "runc run --bundle $BUNDLE staves-bench-{}", "runc"},
 		{"crun", "crun run --bundle $BUNDLE staves-bench-{}", "crun"},
+		{"podman", "podman run --rm --network none --rootfs $ROOT /bin/true", "podman"},
+		{"systemd-nspawn", "systemd-nspawn -q --register=no --keep-unit -D $ROOT /bin/true", "nspawn"},
 	}},
 	{job: "five stages: a container over a copy of /", ways: []way{
 		{name: "nsrun, overlay, mkdev, pivot, capdrop", line: "nsrun -muipnC overlay mkdev pivot capdrop -- /bin/true"},

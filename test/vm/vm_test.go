@@ -41,6 +41,10 @@ const everything = "VM"
 // also are scripts that run under the newest kernel in any case.
 var also = regexp.MustCompile(`^((nsrun|capdrop)-apparmor|nsrun-(default|time|clocks)|userns-(clone|hints)|maps-ranges|box-run|capdrop-default|pivot-(default|old-root|fds)|overlay-(lower-untouched|state|mount8|upper-fat)|mkdev-nodes|netbr-(default|nat|ipv6)|landlock-fs|init|kill-child|status|transparent-signals)$`)
 
+// besides are scripts that have a group in them and are about something else: they run
+// here only when every script does.
+var besides = regexp.MustCompile(`^(explain|pipeline|limit-|lesson-container|recipe-(engine|reexec))`)
+
 // older are scripts that run under the oldest kernel, which does differently what they are
 // about.
 var older = regexp.MustCompile(`^(nsrun-(time|clocks)|lesson-namespaces)$`)
@@ -141,7 +145,8 @@ func (l lane) scripts(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		name := strings.TrimSuffix(filepath.Base(f), ".txtar")
-		if about.Match(b) || l.layout == "v1" && older.MatchString(name) || l.all && (os.Getenv(everything) == "all" || also.MatchString(name)) {
+		every := l.all && os.Getenv(everything) == "all"
+		if every || about.Match(b) && !besides.MatchString(name) || l.layout == "v1" && older.MatchString(name) || l.all && also.MatchString(name) {
 			names = append(names, name)
 		}
 	}
