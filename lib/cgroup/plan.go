@@ -116,6 +116,34 @@ func plan(trees []*Tree, req Request) ([]*place, []Dropped, error) {
 	return places, dropped, err
 }
 
+// Writes lists what limits write on this machine, as FILE=VALUE in the order of writing,
+// for whoever wants to be told: a file that a kernel may lack as [FILE=VALUE], a value that
+// is found when it is written as "...". What cannot be had here is left out.
+func Writes(trees []*Tree, limits []Limit) []string {
+	var all []string
+	for _, l := range limits {
+		t, _ := home(trees, l.Controller)
+		if t == nil {
+			continue
+		}
+		if l.devices != nil && t.V2 {
+			all = append(all, "a BPF program for devices")
+			continue
+		}
+		for _, s := range l.settings(t.V2) {
+			text := s.file + "=" + s.value
+			if s.from != nil {
+				text = s.file + "=..."
+			}
+			if s.optional {
+				text = "[" + text + "]"
+			}
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
 // possible tells why a limit cannot be had, on a machine where t has its controller.
 func (l Limit) possible(trees []*Tree, t *Tree) error {
 	switch {

@@ -230,6 +230,10 @@ func (c *Chain) last(f Fact, end int) (place int, ok bool) {
 // Explains tells that the chain is only described: nobody needs privileges for that.
 func (c *Chain) Explains() bool { return c.explain }
 
+// Told tells whether somebody reads what the steps are: then a stage may look for more to
+// say of them.
+func (c *Chain) Told() bool { return c.explain || c.trace }
+
 // Has tells whether a stage before link, or what came before this process, provides f.
 func (c *Chain) Has(f Fact, link *Link) bool {
 	_, ok := c.last(f, c.place(link))

@@ -306,3 +306,48 @@ func tools(t *testing.T) {
 		}
 	}
 }
+
+// The files that cgset says it writes are those that it writes, with the same text.
+func TestGroupWrites(t *testing.T) {
+	tools(t)
+	testkit.Check(t)
+	bin, err := testkit.Bin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(t.TempDir(), "strace")
+	cmd := exec.Command("strace", "-f", "-y", "-s", "400", "-e", "trace=write", "-o", log,
+		filepath.Join(bin, "cgset"), "--trace", "--memory", "64M", "--pids", "50", "--cpus", "0.5", "--", "true")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, list, ok := strings.Cut(string(out), "write() of its limits: ")
+	if !ok {
+		t.Fatalf("no limits in\n%s", out)
+	}
+	list, _, _ = strings.Cut(list, "\n")
+	told := map[string]bool{} // whether it must be there
+	for _, text := range strings.Split(list, ", ") {
+		told[strings.Trim(text, "[]")] = !strings.HasPrefix(text, "[")
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]bool{}
+	for _, m := range regexp.MustCompile(`write\(\d+</sys/fs/cgroup/[^>]*/([^/>]+)>, "([^"]*)"`).FindAllStringSubmatch(string(text), -1) {
+		if m[1] == "cgroup.procs" { // the step after it
+			continue
+		}
+		made[m[1]+"="+m[2]] = true
+		if _, ok := told[m[1]+"="+m[2]]; !ok {
+			t.Errorf("%s=%s is written, and not told of in %q", m[1], m[2], list)
+		}
+	}
+	for text, must := range told {
+		if must && !made[text] {
+			t.Errorf("%s is told of, and not written", text)
+		}
+	}
+}

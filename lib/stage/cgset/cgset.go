@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -83,9 +84,13 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	return err
 }
 
-func (s *stage) Steps(_ *chain.Chain, _ *chain.Link) []chain.Step {
+func (s *stage) Steps(c *chain.Chain, _ *chain.Link) []chain.Step {
+	call := "mkdir() of a control group, write() of its limits"
+	if c.Told() {
+		call = s.told()
+	}
 	steps := []chain.Step{{
-		Call: "mkdir() of a control group, write() of its limits",
+		Call: call,
 		Why:  "limits must be in force before anything runs in the group",
 		Man:  "cgroups(7)",
 		Do:   s.make,
@@ -104,6 +109,23 @@ func (s *stage) Steps(_ *chain.Chain, _ *chain.Link) []chain.Step {
 			Outside: true, Write: s.enter,
 		},
 	)
+}
+
+// told is the first step with the files that it writes here, and what.
+func (s *stage) told() string {
+	call := "mkdir() of a control group"
+	limits, err := s.read()
+	if err != nil {
+		return call // Check has said so
+	}
+	trees, err := cgroup.Trees()
+	if err != nil {
+		return call + ", write() of its limits" // make will say why there are none
+	}
+	if writes := cgroup.Writes(trees, limits); len(writes) > 0 {
+		call += ", write() of its limits: " + strings.Join(writes, ", ")
+	}
+	return call
 }
 
 // make makes the group. If nobody is needed to wait for its end, the process enters it

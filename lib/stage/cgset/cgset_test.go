@@ -65,7 +65,7 @@ func errText(err error) string {
 func TestSteps(t *testing.T) {
 	for words, want := range map[string]int{"": 3, "--keep": 1} {
 		s, link := read(t, strings.Fields(words)...)
-		steps := s.Steps(nil, link)
+		steps := s.Steps(&chain.Chain{}, link)
 		if len(steps) != want {
 			t.Errorf("%q: %d steps, want %d", words, len(steps), want)
 		}
