@@ -19,7 +19,7 @@ var errUntold = errors.New("read a plan from standard input: no stage writes it"
 // Nothing is read from a pipe that no stage writes.
 func (p *parser) received() (*plan, error) {
 	end, ok := otherEnd(0)
-	last := false
+	last, planSeen := false, false
 	for since := time.Now(); ; time.Sleep(time.Millisecond) {
 		var pids, writers []int
 		if ok {
@@ -47,7 +47,13 @@ func (p *parser) received() (*plan, error) {
 		}
 		seen := peek(planHeader)
 		if _, is := planSize(seen); is {
-			return nil, diag.WithHint(errUntold, "if it is meant: "+outright)
+			if planSeen {
+				return nil, diag.WithHint(errUntold, "if it is meant: "+outright)
+			}
+			// Its writer may have become a stage since the look at the writers. It stays
+			// until the plan has been read: the next look finds it.
+			planSeen = true
+			continue
 		}
 		if len(seen) == planHeader || !strings.HasPrefix(planMagic, seen[:min(len(seen), len(planMagic))]) {
 			return nil, nil

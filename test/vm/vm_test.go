@@ -160,10 +160,12 @@ func (l lane) scripts(t *testing.T) []string {
 type result struct {
 	name, action string // pass, fail, skip; "" if it did not end
 	said         []string
+	seconds      float64
 }
 
 // again has the same outcome as the test had.
 func (r *result) again(t *testing.T) {
+	t.Logf("%.1f s in the machine", r.seconds)
 	switch r.action {
 	case "pass":
 	case "skip":
@@ -204,7 +206,10 @@ func parse(output io.Reader) ([]*result, error) {
 		return tests[len(tests)-1]
 	}
 	for events := json.NewDecoder(bytes.NewReader(b)); ; {
-		var e struct{ Action, Test, Output string }
+		var e struct {
+			Action, Test, Output string
+			Elapsed              float64
+		}
 		if err := events.Decode(&e); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
@@ -218,7 +223,7 @@ func parse(output io.Reader) ([]*result, error) {
 		case "output":
 			r.said = append(r.said, e.Output)
 		case "pass", "fail", "skip":
-			r.action = e.Action
+			r.action, r.seconds = e.Action, e.Elapsed
 		}
 	}
 	return slices.DeleteFunc(tests, func(r *result) bool {
