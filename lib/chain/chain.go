@@ -15,20 +15,13 @@
 package chain
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"staves/lib/diag"
 	"staves/lib/entry"
-	"staves/lib/probe"
 )
 
 // Version is what --version prints.
@@ -137,6 +130,14 @@ func Raw(call, why, man string, write func(b *entry.Builder)) Step {
 	}}
 }
 
+// OwnMounts is the step of a stage that mounts something for the payload alone, in a
+// chain that has no mount namespace yet.
+func OwnMounts(unshare func(b *entry.Builder)) Step {
+	s := Raw("unshare(CLONE_NEWNS)", "what is mounted for this chain must not appear on the host, and must go when the chain ends", "mount_namespaces(7)", unshare)
+	s.Left = func(s *State) { s.Mnt = true }
+	return s
+}
+
 // A Link is one stage in a chain.
 type Link struct {
 	Tool    *Tool
@@ -147,28 +148,6 @@ type Link struct {
 
 	words []string // its own, as they were given
 }
-
-// A Fact is something that a stage provides to those after it.
-type Fact string
-
-// The facts of a chain so far.
-const (
-	UserNS  Fact = "user namespace"
-	MountNS Fact = "mount namespace"
-	PidNS   Fact = "pid namespace"
-	NetNS   Fact = "network namespace"
-	Hosts   Fact = "hosts"  // a hosts(5) of the container's own
-	Resolv  Fact = "resolv" // a resolv.conf(5), likewise
-	// CgroupNS: /proc/self/cgroup and new mounts of cgroupfs begin at the process's group.
-	CgroupNS Fact = "cgroup namespace"
-	Root     Fact = "root" // a directory tree to pivot to
-	Pivoted  Fact = "pivot"
-	Devices  Fact = "devices" // a /dev with nodes
-	// Waiter: a parent that cleans up when its child ends.
-	Waiter Fact = "waiter"
-	// MappedRoot: in the user namespace, the process is root.
-	MappedRoot Fact = "mapped root"
-)
 
 // A Chain is a command line, read and checked.
 type Chain struct {
@@ -201,101 +180,12 @@ type Chain struct {
 	first int
 }
 
-const before = -1
-
-// fact is something that the stage at a place provides.
-type fact struct {
-	what  Fact
-	place int
-}
-
-// Provide records that link provides f.
-func (c *Chain) Provide(f Fact, link *Link) {
-	c.facts = append(c.facts, fact{f, c.place(link)})
-	if f == MappedRoot {
-		c.SetIDs(link, 0, 0)
-	}
-}
-
-// last is the place of the last stage before a place that provides f.
-func (c *Chain) last(f Fact, end int) (place int, ok bool) {
-	for _, k := range c.facts {
-		if k.what == f && k.place < end && (!ok || k.place > place) {
-			place, ok = k.place, true
-		}
-	}
-	return place, ok
-}
-
 // Explains tells that the chain is only described: nobody needs privileges for that.
 func (c *Chain) Explains() bool { return c.explain }
 
 // Told tells whether somebody reads what the steps are: then a stage may look for more to
 // say of them.
 func (c *Chain) Told() bool { return c.explain || c.trace }
-
-// Has tells whether a stage before link, or what came before this process, provides f.
-func (c *Chain) Has(f Fact, link *Link) bool {
-	_, ok := c.last(f, c.place(link))
-	return ok
-}
-
-// Made tells whether a stage of this chain before link provides f.
-func (c *Chain) Made(f Fact, link *Link) bool {
-	place, ok := c.last(f, c.place(link))
-	return ok && place != before
-}
-
-// Provides tells whether link itself provides f.
-func (c *Chain) Provides(f Fact, link *Link) bool {
-	return slices.Contains(c.facts, fact{f, c.place(link)})
-}
-
-// Adjacent tells whether the stage of this chain right before link provides f.
-func (c *Chain) Adjacent(f Fact, link *Link) bool {
-	place, ok := c.last(f, c.place(link))
-	return ok && place != before && place == c.place(link)-1
-}
-
-// Past tells whether the stage before link that provides f has taken its steps, in an
-// earlier life of the process.
-func (c *Chain) Past(f Fact, link *Link) bool {
-	place, ok := c.last(f, c.place(link))
-	return ok && place < c.first
-}
-
-// ids are what a stage makes of the process's effective ids.
-type ids struct{ place, uid, gid int }
-
-// SetIDs records that the stages after link go on with these effective ids.
-func (c *Chain) SetIDs(link *Link, uid, gid int) {
-	c.ids = append(c.ids, ids{c.place(link), uid, gid})
-}
-
-// Euid is the effective user id with which link's steps are taken.
-func (c *Chain) Euid(link *Link) int { return c.idsAt(link).uid }
-
-// Egid is the effective group id with which link's steps are taken.
-func (c *Chain) Egid(link *Link) int { return c.idsAt(link).gid }
-
-// idsAt are the ids after the last change before link.
-func (c *Chain) idsAt(link *Link) ids {
-	now := ids{before, c.State.Euid, c.State.Egid}
-	for _, i := range c.ids {
-		if i.place >= now.place && i.place < c.place(link) {
-			now = i
-		}
-	}
-	return now
-}
-
-// InUserNS tells whether link's steps are taken in a user namespace that is not the
-// machine's own.
-func (c *Chain) InUserNS(link *Link) bool {
-	return c.Has(UserNS, link)
-}
-
-func (c *Chain) place(link *Link) int { return slices.Index(c.Links, link) }
 
 // Bare tells whether link was given no options at all, but for those that every stage has.
 func (l *Link) Bare() bool {
@@ -325,247 +215,3 @@ const (
 	StatusNotExecutable = 126
 	StatusNotFound      = 127
 )
-
-// Main runs a tool with the words of this process: the one called name, or where that is
-// "", the one that this process is called by. It does not return.
-func Main(tools []*Tool, name string) {
-	os.Exit(run(tools, name))
-}
-
-func run(tools []*Tool, name string) int {
-	called := name
-	words := os.Args[min(1, len(os.Args)):] // before Linux 5.18 there may be no words at all
-	if len(os.Args) > 0 {
-		called = filepath.Base(os.Args[0])
-	}
-	if name == "" {
-		name = called
-	}
-	p := parser{tools: tools}
-	tool, guise := p.guise(p.tool(name), called, words)
-	c := &Chain{failed: StatusFailed}
-	fail := c.fail
-	if tool == nil {
-		return fail(name, fmt.Errorf("not one of %s", strings.Join(p.names(), ", ")))
-	}
-	if entry.Secure() {
-		return fail(name, diag.WithHint(errors.New("refusing to run setuid or with file capabilities"),
-			"remove them (chmod u-s, setcap -r); an ordinary user needs no more than a user namespace: nsrun -U -r"))
-	}
-	resume := entry.Resumed()
-	if resume != nil && resume.Cleaner != nil {
-		t := p.tool(resume.Cleaner[0])
-		if t == nil || t.Clean == nil {
-			return fail(name, fmt.Errorf("clean up for %q: not one of ours", resume.Cleaner[0]))
-		}
-		if err := t.Clean(resume.Cleaner[1:]); err != nil {
-			diag.Print(os.Stderr, t.Name, err)
-		}
-		entry.Die(resume.Status)
-	}
-
-	first := resume == nil || resume.Prepared
-	if first {
-		c.State = firstState()
-	} else if err := c.decode(resume.State); err != nil {
-		return fail(name, err)
-	} else if resume.Forked {
-		c.State.Clean = nil // the waiter has it in charge
-	}
-	read := p.parse
-	if guise != nil {
-		read = func(c *Chain, t *Tool, words []string) (*Link, error) { return p.disguised(c, t, guise, words) }
-	}
-	if len(c.State.Plan) > 0 { // of an earlier life
-		read = func(c *Chain, _ *Tool, words []string) (*Link, error) { return p.parsePlanned(c, words) }
-	}
-	link, err := read(c, tool, words)
-	piped := first && (guise == nil || guise.Name == tool.Name)
-	if err != nil {
-		status := fail(link.As, err)
-		if piped {
-			p.pass(&plan{failed: link.As})
-		}
-		return status
-	}
-	if p.act != nil {
-		status, err := p.act()
-		if err == nil {
-			return status
-		}
-		if failed := fail(link.As, err); status == 0 {
-			status = failed
-		}
-		return status
-	}
-	if p.help != nil {
-		printHelp(os.Stdout, p.help)
-		return 0
-	}
-	if p.version {
-		printVersion(os.Stdout, name)
-		return 0
-	}
-	if p.admin != nil {
-		if err := p.admin(); err != nil {
-			return fail(name, err)
-		}
-		return 0
-	}
-	if piped && (isPipe(0) || isPipe(1) || p.plan != "") {
-		whole, done, err := p.pipeline(c, tool, words)
-		if err != nil {
-			status := fail(saidBy(link.As, err), err)
-			if !done {
-				p.pass(&plan{failed: link.As})
-			}
-			return status
-		}
-		if done {
-			return 0
-		}
-		c = whole
-	}
-	c.explain, c.trace = p.explain, p.trace || os.Getenv(traceVar) != "" && os.Getenv(traceVar) != "0"
-	if first {
-		if c.State.Mnt {
-			c.facts = append(c.facts, fact{MountNS, before})
-		}
-		if !probe.InitialUserNamespace() {
-			c.facts = append(c.facts, fact{UserNS, before})
-		}
-		if !probe.InitialPidNamespace() {
-			c.facts = append(c.facts, fact{PidNS, before})
-		}
-		if c.State.Net != "" {
-			c.facts = append(c.facts, fact{NetNS, before})
-			for _, word := range strings.Split(c.State.Net, ",")[1:] {
-				c.facts = append(c.facts, fact{Fact(word), before})
-			}
-		}
-		if c.State.Root != "" {
-			c.facts = append(c.facts, fact{Root, before})
-		}
-		for _, l := range c.Links {
-			err := l.Stage.Check(c, l)
-			if c.explain && errors.Is(err, unix.EPERM) {
-				c.wants = append(c.wants, l.As+": "+err.Error())
-				continue // who only reads about it needs no privilege
-			}
-			if err != nil {
-				return fail(l.As, err)
-			}
-		}
-	}
-	if c.explain {
-		if _, err := os.Stdout.WriteString(c.explanation()); err != nil {
-			return fail(name, fmt.Errorf("write the explanation: %w", err))
-		}
-		return 0
-	}
-	return newRun(c, resume).all()
-}
-
-// fail reports err and returns the exit status that it stands for.
-func (c *Chain) fail(tool string, err error) int {
-	var e *Error
-	is := errors.As(err, &e)
-	if !is || e.Err != nil {
-		diag.Print(os.Stderr, tool, err)
-	}
-	if is {
-		return e.Status
-	}
-	return c.failed
-}
-
-// PathError says what failed on which path, with the errno kept.
-func PathError(what, path string, err error) error {
-	return fmt.Errorf("%s %s: %w", what, path, err)
-}
-
-// Signal reads a signal's name, with or without SIG, or its number.
-func Signal(name string) (unix.Signal, error) {
-	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= 64 {
-		return unix.Signal(n), nil
-	}
-	if s := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG")); s != 0 {
-		return s, nil
-	}
-	return 0, fmt.Errorf("%q is no signal", name)
-}
-
-// OwnMounts is the step of a stage that mounts something for the payload alone, in a
-// chain that has no mount namespace yet.
-func OwnMounts(unshare func(b *entry.Builder)) Step {
-	s := Raw("unshare(CLONE_NEWNS)", "what is mounted for this chain must not appear on the host, and must go when the chain ends", "mount_namespaces(7)", unshare)
-	s.Left = func(s *State) { s.Mnt = true }
-	return s
-}
-
-// NeedAdmin finds, before anything is changed, that link may not mount: neither is the
-// caller root, nor does the chain make a user namespace before.
-func (c *Chain) NeedAdmin(link *Link) error {
-	if c.explain || c.Made(UserNS, link) || probe.Capable(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
-	err := fmt.Errorf("change mounts: %w", unix.EPERM)
-	switch {
-	case unix.Geteuid() == 0:
-		return err
-	case c.Payload == nil:
-		return diag.WithHint(err, "to mount it where others see it needs root; for one program a user namespace does:",
-			"nsrun -U -r -m -- "+link.Tool.Name+" ... "+link.Operand+" -- PROGRAM")
-	}
-	return diag.WithHint(err, "this needs root; as an ordinary user put namespaces before it: nsrun -U -r -m -p -- "+link.Tool.Name+" ...")
-}
-
-// apart is a hint for where word, the first after link's options, makes no sense: it may
-// be the value of an option whose value is optional, and so wants a "=".
-func (l *Link) apart(word string) (hint string) {
-	l.Flags.Visit(func(f *pflag.Flag) {
-		if f.NoOptDefVal != "" && f.NoOptDefVal != "true" && f.Value.String() == f.NoOptDefVal {
-			hint = fmt.Sprintf("is it the value of --%s? Then write: --%[1]s=%s", f.Name, word)
-		}
-	})
-	return hint
-}
-
-// CheckRoot verifies that what [State].Root names, if it comes from the environment, can be
-// what an overlay has left: a mount, and not the one that is the root already.
-func (c *Chain) CheckRoot(link *Link) error {
-	if !c.Has(Root, link) || c.Made(Root, link) {
-		return nil
-	}
-	var top, root unix.Statx_t
-	const mask = unix.STATX_TYPE | unix.STATX_MNT_ID
-	err := unix.Statx(unix.AT_FDCWD, "/", 0, mask, &top)
-	if err == nil {
-		err = unix.Statx(unix.AT_FDCWD, c.State.Root, 0, mask, &root)
-	}
-	switch {
-	case err != nil:
-	case root.Mode&unix.S_IFMT != unix.S_IFDIR:
-		err = unix.ENOTDIR
-	case root.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 || root.Mnt_id == top.Mnt_id:
-		err = errors.New("no root that overlay left here")
-	}
-	if err == nil {
-		return nil
-	}
-	return diag.WithHint(PathError("use "+rootVar, c.State.Root, err), "the variable is left over from another chain: unset "+rootVar)
-}
-
-// OperandError is the error for an operand that cannot be used: a bare word may have
-// been meant as the program.
-func OperandError(link *Link, err error) error {
-	err = PathError("use", link.Operand, err)
-	if hint := link.apart(link.Operand); hint != "" {
-		return diag.WithHint(err, hint)
-	}
-	if errors.Is(err, unix.ENOENT) && !strings.Contains(link.Operand, "/") {
-		return diag.WithHint(err, fmt.Sprintf("the first word is taken for %s's %s; to run a program of that name write: %s -- %s",
-			link.Tool.Name, link.Tool.Operand, link.Tool.Name, link.Operand))
-	}
-	return err
-}

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"staves/lib/diag"
 	"staves/lib/entry"
@@ -228,4 +230,15 @@ func printVersion(w io.Writer, name string) {
 			"signals and closed standard descriptors do not reach the program, and user\n"+
 			"namespaces and waiting parents start from a copy of this file in memory")
 	}
+}
+
+// Signal reads a signal's name, with or without SIG, or its number.
+func Signal(name string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= 64 {
+		return unix.Signal(n), nil
+	}
+	if s := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG")); s != 0 {
+		return s, nil
+	}
+	return 0, fmt.Errorf("%q is no signal", name)
 }
