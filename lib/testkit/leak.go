@@ -71,7 +71,7 @@ func Take() Snapshot {
 	s.names("/run/netns", "network namespace", func(string) bool { return true })
 	s.nftTables()
 	private := os.Getenv(Private) != ""
-	s.names(os.TempDir(), "file", func(name string) bool { return private || ours(name) })
+	s.names(os.TempDir(), "file", func(name string) bool { return (private || ours(name)) && !inUse(name) })
 	s.names(".", "file", func(string) bool { return true })
 	return s
 }
@@ -80,6 +80,13 @@ func Take() Snapshot {
 func ours(name string) bool {
 	return strings.Contains(name, "staves") ||
 		slices.ContainsFunc(Tools, func(tool string) bool { return strings.Contains(name, tool) })
+}
+
+// inUse tells whether a name is that of another test run's binaries, and that run goes on.
+func inUse(name string) bool {
+	var pid int
+	_, err := fmt.Sscanf(name, binPrefix+"%d-", &pid)
+	return err == nil && pid != os.Getpid() && unix.Kill(pid, 0) != unix.ESRCH
 }
 
 func (s Snapshot) add(format string, args ...any) { s[fmt.Sprintf(format, args...)] = true }

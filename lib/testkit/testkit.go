@@ -96,7 +96,7 @@ var built struct {
 // the end, from TestMain.
 func Bin() (string, error) {
 	built.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "staves-bin-"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", binPattern(os.Getpid())); built.err != nil {
 			return
 		}
 		if built.err = os.Chmod(built.dir, 0o755); built.err != nil {
@@ -110,6 +110,12 @@ func Bin() (string, error) {
 	})
 	return built.dir, built.err
 }
+
+// binPrefix begins the name of what Bin returns, binPattern is the whole of it: the leak
+// check of another run can see whose it is.
+const binPrefix = "staves-bin-"
+
+func binPattern(pid int) string { return fmt.Sprintf("%s%d-*", binPrefix, pid) }
 
 // buildAll builds the commands as make does.
 func buildAll(dir string) error {

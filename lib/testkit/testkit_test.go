@@ -64,6 +64,37 @@ func TestCheckFindsFile(t *testing.T) {
 }
 
 // An orphan is no child of the test any more when it is looked for.
+// What another run of the tests has built is its own for as long as that one lives.
+func TestCheckLeavesOthersBinaries(t *testing.T) {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		of   string
+		pid  int
+		left bool
+	}{
+		{"its parent", os.Getppid(), false},
+		{"this process", os.Getpid(), true},
+		{"a process that is gone", gone.Process.Pid, true},
+	} {
+		var dir string
+		said := leaks(t, func() {
+			var err error
+			if dir, err = os.MkdirTemp("", binPattern(test.pid)); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		if left := strings.Contains(said, dir); left != test.left {
+			t.Errorf("binaries of %s: left behind is %t", test.of, left)
+		}
+	}
+}
+
 func TestCheckFindsOrphan(t *testing.T) {
 	var pid string
 	said := leaks(t, func() {
