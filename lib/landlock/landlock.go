@@ -38,6 +38,26 @@ var kindNames = [...]string{FS: "fs", Net: "net", Scope: "scope"}
 
 func (k Kind) String() string { return kindNames[k] }
 
+// ParseKind reads a kind's name.
+func ParseKind(name string) (Kind, error) {
+	k := slices.Index(kindNames[:], name)
+	if k < 0 {
+		return 0, fmt.Errorf("%q is none of %s", name, strings.Join(kindNames[:], ", "))
+	}
+	return Kind(k), nil
+}
+
+// Kinds are those that a version of the interface knows rights of.
+func Kinds(abi int) []Kind {
+	var known []Kind
+	for k := range kinds {
+		if len(Known(k, abi)) > 0 {
+			known = append(known, k)
+		}
+	}
+	return known
+}
+
 // A Right is something that can be taken away (linux/landlock.h).
 type Right struct {
 	Kind Kind
@@ -115,11 +135,11 @@ func (r *Ruleset) Empty() bool { return r.handled == [kinds]access{} }
 // --landlock-access).
 func (r *Ruleset) Handle(text string) error {
 	name, list, _ := strings.Cut(text, ":")
-	k := slices.Index(kindNames[:], name)
-	if k < 0 {
-		return fmt.Errorf("%q is none of fs, net, scope", name)
+	k, err := ParseKind(name)
+	if err != nil {
+		return err
 	}
-	rights, _, err := parseRights(Kind(k), list)
+	rights, _, err := parseRights(k, list)
 	r.handled[k].merge(rights)
 	return err
 }
@@ -145,10 +165,12 @@ func (r *Ruleset) Restrict(text string) error {
 	if !more || name == kindNames[Scope] {
 		return r.Handle(text)
 	}
-	if err := r.Handle(name); err != nil {
+	k, err := ParseKind(name)
+	if err != nil {
 		return err
 	}
-	return r.allow(Kind(slices.Index(kindNames[:], name)), rest)
+	r.handled[k].merge(access{all: true})
+	return r.allow(k, rest)
 }
 
 func (r *Ruleset) allow(k Kind, text string) error {

@@ -2,6 +2,7 @@ package landlock
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -247,4 +248,21 @@ func FuzzRestrict(f *testing.F) {
 			t.Errorf("%q: %+v (%v)", text, fitted, err)
 		}
 	})
+}
+
+// Kinds and rights come with the versions of the interface.
+func TestKinds(t *testing.T) {
+	for abi, want := range map[int]string{0: "[]", 1: "[fs]", 3: "[fs]", 4: "[fs net]", 6: "[fs net scope]", 99: "[fs net scope]"} {
+		if got := fmt.Sprint(Kinds(abi)); got != want {
+			t.Errorf("version %d: %s, want %s", abi, got, want)
+		}
+	}
+	for _, k := range Kinds(99) {
+		if got, err := ParseKind(k.String()); err != nil || got != k {
+			t.Errorf("%s reads as %s, %v", k, got, err)
+		}
+	}
+	if _, err := ParseKind("f"); err == nil {
+		t.Error("f is no kind")
+	}
 }

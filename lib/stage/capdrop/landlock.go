@@ -161,24 +161,18 @@ func supportText(abi int, errata []int) string {
 		fmt.Fprintf(&b, " %d", n)
 	}
 	b.WriteString("\naccess:")
-	kinds := []landlock.Kind{landlock.FS, landlock.Net, landlock.Scope}
+	kinds := landlock.Kinds(abi)
 	for _, k := range kinds {
-		if len(landlock.Known(k, abi)) > 0 {
-			fmt.Fprintf(&b, " %s", k)
-		}
+		fmt.Fprintf(&b, " %s", k)
 	}
 	b.WriteByte('\n')
-	for i, k := range kinds {
-		known := landlock.Known(k, abi)
-		if len(known) == 0 {
-			continue
-		}
+	for _, k := range kinds {
 		what := "rights"
 		if k == landlock.Scope {
 			what = "restrictions"
 		}
-		fmt.Fprintf(&b, "%s %s: %s\n", k, what, strings.Join(known, " "))
-		if rules := [...]string{"path-beneath", "net-port", ""}[i]; rules != "" {
+		fmt.Fprintf(&b, "%s %s: %s\n", k, what, strings.Join(landlock.Known(k, abi), " "))
+		if rules := [...]string{"path-beneath", "net-port", ""}[k]; rules != "" {
 			fmt.Fprintf(&b, "%s rules: %s\n", k, rules)
 		}
 	}

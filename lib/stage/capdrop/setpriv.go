@@ -60,6 +60,8 @@ var setprivOpts = []chain.Opt{
 	{Long: "landlock-access", Arg: chain.NeedsArg},
 	{Long: "landlock-rule", Arg: chain.NeedsArg},
 	{Long: "landlock-support"},
+	{Long: "list-landlock-access"},
+	{Long: "list-landlock-rights", Arg: chain.NeedsArg},
 	{Long: "seccomp-filter", Arg: chain.NeedsArg},
 	{Long: "reset-env"},
 	{Long: "list-caps"},
@@ -92,6 +94,9 @@ Run a program with other privileges.
   --landlock-access ACCESS   refuse it access: fs, net or scope, with :RIGHTS or without
   --landlock-rule RULE       allow some: path-beneath:RIGHTS:PATH, net-port:RIGHTS:PORT
   --landlock-support         print what this kernel's Landlock can refuse
+  --list-landlock-access     print its kinds of access, a line each
+  --list-landlock-rights ACCESS
+                             print the rights of one of them
   --seccomp-filter FILE      run it with a filter of system calls
   --reset-env                have no variables but TERM, HOME, SHELL, USER, LOGNAME, PATH
   --list-caps                print the names of the capabilities
@@ -142,17 +147,18 @@ func readSetpriv(words []string) (*chain.Act, error) {
 		}
 		s.opts[name] = g.Value
 	}
-	_, list := s.opts["list-caps"]
 	switch {
 	case dumps > 0 && (len(s.opts) > 0 || len(program) > 0):
 		return wrong(errors.New("--dump stands alone"))
 	case dumps > 0:
 		return report(func(out io.Writer) error { return dump(out, dumps) }), nil
-	case list && (len(s.opts) > 1 || len(program) > 0):
-		return wrong(errors.New("--list-caps stands alone"))
-	case list:
-		return report(listCaps), nil
-	case len(program) == 0:
+	}
+	if act, err := s.list(program); err != nil {
+		return wrong(err)
+	} else if act != nil {
+		return act, nil
+	}
+	if len(program) == 0 {
 		return wrong(errors.New("no program is named"))
 	}
 	if err := s.read(); err != nil {
@@ -177,23 +183,6 @@ func (s *setpriv) confine(name, text string) error {
 // report is an act that prints something.
 func report(print func(out io.Writer) error) *chain.Act {
 	return &chain.Act{Do: func() (int, error) { return 0, print(os.Stdout) }}
-}
-
-func listCaps(out io.Writer) error {
-	for n := range caps.Last() + 1 {
-		if _, err := fmt.Fprintln(out, bareName(n)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// bareName is a capability's name for setpriv: without cap_, if it has one.
-func bareName(n int) string {
-	if name := caps.Name(n); caps.TextName(n) == name {
-		return strings.TrimPrefix(name, "cap_")
-	}
-	return caps.Name(n)
 }
 
 // read finds what the options say.
