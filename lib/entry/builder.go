@@ -248,6 +248,32 @@ func (b *Builder) WriteFile(path, data string) {
 	b.Close(fd)
 }
 
+// WantFile reads a file, in one read(2), and fails with EPERM where what is read does not
+// begin with text. Who may write a file need not be allowed to read it: where that is so,
+// nothing is wanted.
+func (b *Builder) WantFile(what, path, text string) {
+	is := &Buffer{Size: (len(text) + 7) &^ 7}
+	b.If(what, unix.EACCES, func(fd Reg) {
+		b.If(what, unix.EACCES, func(n Reg) {
+			b.Forget(n)
+			b.checkText(what, is, text)
+		}, nil, unix.SYS_READ, fd, is, is.Size)
+		b.Close(fd)
+	}, nil, unix.SYS_OPENAT, unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+}
+
+// checkText fails with EPERM where a buffer does not begin with text.
+func (b *Builder) checkText(what string, is *Buffer, text string) {
+	for off := 0; off < len(text); off += 8 {
+		var want, mask uintptr
+		for i := range min(8, len(text)-off) {
+			want |= uintptr(text[off+i]) << (8 * i)
+			mask |= 0xff << (8 * i)
+		}
+		b.Check(what, Field{Buffer: is, Offset: off}, want, mask, unix.EPERM)
+	}
+}
+
 // Movable has the calls that f writes be made as well after a later fork: see Fork.
 func (b *Builder) Movable(f func()) {
 	b.movable = true

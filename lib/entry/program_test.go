@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +35,73 @@ func TestRun(t *testing.T) {
 	if st, err := os.Stat(file); err != nil || st.Mode() != 0o640 {
 		t.Errorf("mode %v (%v)", st.Mode(), err)
 	}
+}
+
+// A file must begin with what is wanted of it, to the last byte; without the right to read
+// it nothing is wanted.
+func TestRunWantFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	for _, c := range []struct {
+		is, wanted string
+		want       error
+	}{
+		{"900\n", "900\n", nil},
+		{"-1000\n", "-1000\n", nil},
+		{"900\n", "90\n", unix.EPERM},
+		{"90\n", "900\n", unix.EPERM},
+		{"", "0\n", unix.EPERM},
+		{"anything", "", nil},
+		{"system_u:system_r:one_t:s0", "system_u:system_r:one_t:s0\x00", nil},
+		{"system_u:system_r:one_t:s0\x00", "system_u:system_r:one_t:s0\x00", nil},
+		{"system_u:system_r:one_t:s0:c1", "system_u:system_r:one_t:s0\x00", unix.EPERM},
+		{"system_u:system_r:two_t:s0", "system_u:system_r:one_t:s0\x00", unix.EPERM},
+		{"profile (enforce)\n", "profile (", nil},
+		{"profile2 (enforce)\n", "profile (", unix.EPERM},
+	} {
+		if err := os.WriteFile(file, []byte(c.is), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := openFiles(t)
+		var b Builder
+		b.WantFile("read back", file, c.wanted)
+		b.Do("go on", unix.SYS_GETPID)
+		err := b.Run()
+		var op *OpError
+		if !errors.Is(err, c.want) || err != nil && (!errors.As(err, &op) || op.Label != "read back") {
+			t.Errorf("%q, %q wanted: %v, want %v", c.is, c.wanted, err, c.want)
+		}
+		if after := openFiles(t); err == nil && after != before {
+			t.Errorf("%d files are open, %d were", after, before)
+		}
+	}
+	var b Builder
+	b.WantFile("read back", filepath.Join(dir, "none"), "")
+	if err := b.Run(); !errors.Is(err, unix.ENOENT) {
+		t.Error("no file: ", err)
+	}
+	if err := os.Chmod(file, 0); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: it ends as somebody else
+		_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, 65534, 0, 0)
+		var b Builder
+		b.WantFile("read back", file, "x")
+		done <- b.Run()
+	}()
+	if err := <-done; err != nil {
+		t.Error("a file that may not be read: ", err)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
 }
 
 func TestRunStopsAtTheFirstError(t *testing.T) {

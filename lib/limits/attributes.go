@@ -41,9 +41,14 @@ func NiceRaises(n int) (bool, error) {
 const oomFile = "/proc/self/oom_score_adj"
 
 // SetOOMScoreAdj has the out-of-memory killer think n thousandths of the memory worse of
-// the process. Less than it has been set to by root takes CAP_SYS_RESOURCE (proc(5)).
-func SetOOMScoreAdj(b *entry.Builder, n int) {
-	b.WriteFile(oomFile, strconv.Itoa(n))
+// the process, and reads that back. Less than it has been set to by root takes
+// CAP_SYS_RESOURCE (proc(5)).
+func SetOOMScoreAdj(b *entry.Builder, n int) { setOOMScoreAdj(b, oomFile, n) }
+
+func setOOMScoreAdj(b *entry.Builder, file string, n int) {
+	text := strconv.Itoa(n)
+	b.WriteFile(file, text)
+	b.WantFile("read back: "+file+" is not "+text, file, text+"\n")
 }
 
 // ParseUmask reads an octal mask of file mode bits.
@@ -76,7 +81,8 @@ func SetDeathsig(b *entry.Builder, signal unix.Signal) {
 const AnyPtracer = ^uintptr(0)
 
 // SetPtracer lets the process pid, with its children, trace this one where the Yama module
-// restricts that to descendants; 0 lets nobody (PR_SET_PTRACER of prctl(2)).
+// restricts that to descendants; 0 lets nobody (PR_SET_PTRACER of prctl(2)). The kernel
+// has nothing to read it back by.
 func SetPtracer(b *entry.Builder, pid uintptr) {
 	b.Do("allow a tracer", unix.SYS_PRCTL, unix.PR_SET_PTRACER, pid, 0, 0, 0)
 }

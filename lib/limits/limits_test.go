@@ -1,7 +1,10 @@
 package limits
 
 import (
+	"errors"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -99,6 +102,17 @@ func TestSet(t *testing.T) {
 	if err := run(t, func(b *entry.Builder) { SetDeathsig(b, unix.SIGTERM) }); err != nil {
 		t.Error(err)
 	}
+	score, err := os.ReadFile(oomFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.WriteFile(oomFile, score, 0) }()
+	if err := run(t, func(b *entry.Builder) { SetOOMScoreAdj(b, MaxOOM) }); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(oomFile); err != nil || string(text) != "1000\n" {
+		t.Errorf("%q, %v", text, err)
+	}
 	mask := unix.Umask(0o22)
 	defer unix.Umask(mask)
 	if err := run(t, func(b *entry.Builder) { SetUmask(b, 0o27) }); err != nil {
@@ -106,5 +120,13 @@ func TestSet(t *testing.T) {
 	}
 	if got := unix.Umask(0); got != 0o27 {
 		t.Errorf("%o", got)
+	}
+}
+
+// What was written, to no effect, is found out.
+func TestSetOOMScoreAdjReadsBack(t *testing.T) {
+	err := run(t, func(b *entry.Builder) { setOOMScoreAdj(b, "/dev/null", 900) })
+	if want := "read back: /dev/null is not 900"; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
