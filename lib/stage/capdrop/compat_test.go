@@ -376,6 +376,8 @@ setpriv --pdeathsig=TERM setpriv --dump
 setpriv --pdeathsig=usr1 setpriv --dump
 setpriv --pdeathsig=TERM setpriv --pdeathsig=keep setpriv --dump
 setpriv --pdeathsig=TERM setpriv --pdeathsig=clear setpriv --dump
+setpriv --pdeathsig=TERM setpriv --pdeathsig=keep --reuid=1000 setpriv --dump
+setpriv --pdeathsig=TERM setpriv --pdeathsig=keep --regid=1000 --clear-groups setpriv --dump
 setpriv --pdeathsig=TERM setpriv --reuid=1000 setpriv --dump
 setpriv --pdeathsig=TERM --reuid=1000 setpriv --dump
 setpriv --pdeathsig=nosuch true

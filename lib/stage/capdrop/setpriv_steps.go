@@ -106,7 +106,12 @@ func (s *setpriv) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 			return nil
 		}),
 		do("setresuid(), setresgid(), setgroups()", "credentials(7)", func(b *entry.Builder) error {
-			s.changeIDs(b, &now, &want)
+			change := func() { s.changeIDs(b, &now, &want) }
+			if s.opts["pdeathsig"] == "keep" {
+				caps.KeepDeathSignal(b, change)
+			} else {
+				change()
+			}
 			return nil
 		}),
 		do("prctl(PR_CAPBSET_DROP), capset()", "capabilities(7)", func(b *entry.Builder) error {
