@@ -101,9 +101,9 @@ type Step struct {
 	// process: they may forbid whatever else a Go program does. Where it is the last of
 	// the chain, the two are done in one go.
 	Final bool
-	// Refusal is what to say, beside the usual, where the payload's execution fails with an
-	// errno: the step may be the reason.
-	Refusal Refusal
+	// Refusals are what to say, beside the usual, where the payload's execution fails with
+	// an errno: the step may be the reason.
+	Refusals []Refusal
 
 	// Do takes the step, in Go.
 	Do func(r *Run) error

@@ -376,8 +376,10 @@ func (r *Run) payloadError(op *entry.OpError) error {
 	}
 	hints := []string{hint}
 	for _, s := range r.steps {
-		if s.Refusal.Hint != "" && s.Refusal.Errno == op.Errno && len(hints) < 2 {
-			hints = append(hints, s.Refusal.Hint)
+		for _, f := range s.Refusals {
+			if f.Errno == op.Errno && len(hints) < 2 {
+				hints = append(hints, f.Hint)
+			}
 		}
 	}
 	return &Error{Status: status, Err: diag.WithHint(op, hints...)}

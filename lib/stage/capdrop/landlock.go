@@ -124,10 +124,10 @@ func (l *lock) step(p *plan, final bool) chain.Step {
 		Call: "landlock_restrict_self() with " + strings.Join(l.texts, " "),
 		Why:  "from here on the kernel refuses access that the rules do not allow", Man: "landlock(7)",
 		Final: final,
-		Refusal: chain.Refusal{
+		Refusals: []chain.Refusal{{
 			Errno: unix.EACCES,
 			Hint:  "or Landlock's rules must allow more: to execute it and to read it, its ELF loader and its libraries (fs:ro:/usr)",
-		},
+		}},
 	}
 	s.Write = func(b *entry.Builder) error {
 		if l.fitted == nil { // a later life

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"staves/lib/chain"
 	"staves/lib/diag"
@@ -21,6 +22,7 @@ func (m *confinement) options(fs *pflag.FlagSet) {
 	fs.StringVar(&m.selinux, "selinux", "", "run NEXT in the SELinux `CONTEXT`")
 }
 
+// check finds what the kernel would refuse, or, without a policy, take to no effect.
 func (m *confinement) check(_ *chain.Chain, link *chain.Link) error {
 	for _, o := range []struct{ flag, value, module, name string }{
 		{"apparmor", m.apparmor, lsm.AppArmor, "AppArmor"},
@@ -35,6 +37,12 @@ func (m *confinement) check(_ *chain.Chain, link *chain.Link) error {
 				"what is: cat /sys/kernel/security/lsm")
 		}
 	}
+	if m.selinux == "" {
+		return nil
+	}
+	if err := lsm.CheckSELinux(m.selinux); err != nil {
+		return fmt.Errorf("--selinux: %w", err)
+	}
 	return nil
 }
 
@@ -42,18 +50,26 @@ func (m *confinement) check(_ *chain.Chain, link *chain.Link) error {
 // confined process may not be allowed to any more.
 func (m *confinement) steps(p *plan) []chain.Step {
 	var steps []chain.Step
-	add := func(name, value string, write func(b *entry.Builder, value string)) {
-		steps = append(steps, p.step("write "+value+" to /proc/thread-self/attr/exec", "the program is under "+name+" from its execve on", "proc_pid_attr(5)",
+	add := func(name, value string, refusals []chain.Refusal, write func(b *entry.Builder, value string)) {
+		step := p.step("write "+value+" to /proc/thread-self/attr/exec, and read it back", "the program is under "+name+" from its execve on", "proc_pid_attr(5)",
 			func(b *entry.Builder) error {
 				write(b, value)
 				return nil
-			}))
+			})
+		step.Refusals = refusals
+		steps = append(steps, step)
 	}
 	if m.apparmor != "" {
-		add("an AppArmor profile", m.apparmor, lsm.ExecAppArmor)
+		add("an AppArmor profile", m.apparmor, nil, lsm.ExecAppArmor)
 	}
 	if m.selinux != "" {
-		add("an SELinux context", m.selinux, lsm.ExecSELinux)
+		add("an SELinux context", m.selinux, refusedBySELinux, lsm.ExecSELinux)
 	}
 	return steps
+}
+
+// refusedBySELinux are what an execve into another context fails with.
+var refusedBySELinux = []chain.Refusal{
+	{Errno: unix.EPERM, Hint: "or SELinux's policy does not allow the change of context under no_new_privs (process2 nnp_transition): add --allow-new-privs"},
+	{Errno: unix.EACCES, Hint: "or SELinux's policy does not allow the change of context (process transition, file entrypoint): ausearch -m avc"},
 }

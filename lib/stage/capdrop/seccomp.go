@@ -116,7 +116,7 @@ func (f *filter) step(p *plan, final bool) chain.Step {
 			return nil
 		})
 	s.Final = final
-	s.Refusal = chain.Refusal{Errno: unix.EPERM, Hint: "or the profile does not allow execve: see capdrop --seccomp-dump"}
+	s.Refusals = []chain.Refusal{{Errno: unix.EPERM, Hint: "or the profile does not allow execve: see capdrop --seccomp-dump"}}
 	return s
 }
 

@@ -22,6 +22,11 @@ func (s *setpriv) Check(c *chain.Chain, link *chain.Link) error {
 			return fmt.Errorf("--%s: %s is not in force on this machine", o.option, o.module)
 		}
 	}
+	if label := s.opts["selinux-label"]; label != "" {
+		if err := lsm.CheckSELinux(label); err != nil {
+			return fmt.Errorf("--selinux-label: %w", err)
+		}
+	}
 	if err := s.lock.check(c, link); err != nil {
 		return err
 	}
