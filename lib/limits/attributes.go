@@ -68,7 +68,8 @@ func SetUmask(b *entry.Builder, mask int) {
 
 // SetDeathsig has the kernel send signal to the process when its parent, the thread that
 // it was forked by, ends; 0 is none. A later change of ids clears it, and so does an
-// execve that gains privileges (PR_SET_PDEATHSIG of prctl(2)).
+// execve that gains privileges, or enters an AppArmor profile or an SELinux context
+// (PR_SET_PDEATHSIG of prctl(2)).
 func SetDeathsig(b *entry.Builder, signal unix.Signal) {
 	b.Do("set the parent-death signal", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(signal), 0, 0, 0)
 	is := &entry.Buffer{Size: 8}

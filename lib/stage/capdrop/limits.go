@@ -32,8 +32,14 @@ func (a *attributes) options(fs *pflag.FlagSet) {
 	fs.IntVar(&a.nice, "nice", 0, "set the nice value to `N`")
 	fs.IntVar(&a.oom, "oom-score-adj", 0, "have the out-of-memory killer prefer it by `N` thousandths")
 	fs.StringVar(&a.umask, "umask", "", "mask `MODE` bits of new files")
-	fs.StringVar(&a.deathsig, "pdeathsig", "keep", "get `SIGNAL` when the parent dies; or clear, keep")
+	fs.StringVar(&a.deathsig, "pdeathsig", keepSignal, "get `SIGNAL` when the parent dies; or clear, keep")
 }
+
+// Words for no signal's name.
+const (
+	keepSignal  = "keep"
+	clearSignal = "clear"
+)
 
 // rlimits are limits as an option's value; given again, it adds one.
 type rlimits []limits.Limit
@@ -70,7 +76,7 @@ func (a *attributes) check(c *chain.Chain, link *chain.Link) (err error) {
 			return fmt.Errorf("--umask: %w", err)
 		}
 	}
-	if a.deathsig != "keep" && a.deathsig != "clear" {
+	if a.deathsig != keepSignal && a.deathsig != clearSignal {
 		if a.signal, err = chain.Signal(a.deathsig); err != nil {
 			return fmt.Errorf("--pdeathsig: %w", err)
 		}
@@ -138,7 +144,7 @@ func (a *attributes) steps(p *plan) []chain.Step {
 
 // deathStep is taken after the change of ids, which clears the signal.
 func (a *attributes) deathStep(p *plan) []chain.Step {
-	if a.deathsig == "keep" {
+	if a.deathsig == keepSignal {
 		return nil
 	}
 	return []chain.Step{p.step("prctl(PR_SET_PDEATHSIG, "+a.deathsig+")", "whether it outlives its parent is up to this", "prctl(2)",

@@ -24,12 +24,18 @@ func (m *confinement) options(fs *pflag.FlagSet) {
 
 // check finds what the kernel would refuse, or, without a policy, take to no effect.
 func (m *confinement) check(_ *chain.Chain, link *chain.Link) error {
-	for _, o := range []struct{ flag, value, module, name string }{
-		{"apparmor", m.apparmor, lsm.AppArmor, "AppArmor"},
-		{"selinux", m.selinux, lsm.SELinux, "SELinux"},
+	signal, err := link.Flags.GetString("pdeathsig")
+	if err != nil {
+		return err
+	}
+	for _, o := range []struct{ flag, value, module, name, changed string }{
+		{"apparmor", m.apparmor, lsm.AppArmor, "AppArmor", "profile"},
+		{"selinux", m.selinux, lsm.SELinux, "SELinux", "context"},
 	} {
 		switch {
 		case !link.Flags.Changed(o.flag):
+		case signal != keepSignal && signal != clearSignal:
+			return fmt.Errorf("--pdeathsig %s with --%s: the kernel clears the signal at an execve that changes the %s", signal, o.flag, o.changed)
 		case o.value == "" || strings.ContainsAny(o.value, "\n\x00"):
 			return fmt.Errorf("--%s: %q is no name", o.flag, o.value)
 		case !lsm.Enabled(o.module):

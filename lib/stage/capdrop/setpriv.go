@@ -207,9 +207,9 @@ func (s *setpriv) readRest() (err error) {
 			return fmt.Errorf("--securebits: %w", err)
 		}
 	}
-	if text, ok := s.opts["pdeathsig"]; ok && text != "keep" {
+	if text, ok := s.opts["pdeathsig"]; ok && text != keepSignal {
 		var signal unix.Signal
-		if text != "clear" {
+		if text != clearSignal {
 			if signal, err = chain.Signal(text); err != nil {
 				return fmt.Errorf("--pdeathsig: %w", err)
 			}

@@ -112,7 +112,7 @@ func (s *setpriv) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		}),
 		do("setresuid(), setresgid(), setgroups()", "credentials(7)", func(b *entry.Builder) error {
 			change := func() { s.changeIDs(b, &now, &want) }
-			if s.opts["pdeathsig"] == "keep" {
+			if s.opts["pdeathsig"] == keepSignal {
 				caps.KeepDeathSignal(b, change)
 			} else {
 				change()
