@@ -17,8 +17,8 @@
 // [cgroup1-memory] memory is a controller of v1, [veth] bridges and veth pairs can be made,
 // [disk] /usr is on a disk, [fat] a FAT file system in a file can be mounted, [binfmt]
 // there is binfmt_misc for user namespaces, [userns-clone] the sysctl
-// kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [linux6.13]
-// the kernel is that or newer.
+// kernel.unprivileged_userns_clone is there, [apparmor] AppArmor is in force, [selinux] SELinux
+// is, [linux6.13] the kernel is that or newer.
 // (testscript's own [net] says nothing here: the tests have a network namespace with lo
 // alone.)
 //
@@ -226,6 +226,9 @@ func lookAt(cond string) (bool, error) {
 		return testkit.AsUser(exec.Command("unshare", "-Ur", "true")).Run() == nil, nil
 	case "apparmor":
 		_, err := os.Stat("/sys/kernel/security/apparmor/.load")
+		return err == nil, nil
+	case "selinux":
+		_, err := os.Stat("/sys/fs/selinux/load")
 		return err == nil, nil
 	case "binfmt":
 		b, err := os.ReadFile("/proc/filesystems")

@@ -3,9 +3,10 @@
 //
 // What has to do with cgroups runs on each layout, on cgroup v2 what asks the kernel for
 // something new as well, or for AppArmor, and on v1, where the kernel is the oldest, what
-// that one does differently. With VM=all in the environment, as
-// 'make vm' has it, every script runs there, which takes a quarter of an hour. What is
-// compiled is compiled here: in there it would take minutes.
+// that one does differently. There is SELinux in the place of AppArmor on the hybrid
+// layout. With VM=all in the environment, as 'make vm' has it, every script runs there,
+// which takes a quarter of an hour. What is compiled is compiled here: in there it would
+// take minutes.
 package vm
 
 import (
@@ -33,6 +34,7 @@ type lane struct {
 	kernel string
 	users  []string // whom scripts run as
 	all    bool     // every script, if so wanted, not only those about cgroups
+	module string   // the security module, if not AppArmor: no kernel has both in force
 }
 
 // everything, in the environment, is "all" for every script.
@@ -50,9 +52,9 @@ var besides = regexp.MustCompile(`^(explain|pipeline|limit-|lesson-container|rec
 var older = regexp.MustCompile(`^(nsrun-(time|clocks)|lesson-namespaces)$`)
 
 var lanes = []lane{
-	{"v2", "v2", "6.12", []string{"root", "user"}, true},
-	{"v1", "v1", "6.1", []string{"root", "user"}, false},
-	{"hybrid", "hybrid", "6.12", []string{"root"}, false},
+	{"v2", "v2", "6.12", []string{"root", "user"}, true, ""},
+	{"v1", "v1", "6.1", []string{"root", "user"}, false, ""},
+	{"hybrid", "hybrid", "6.12", []string{"root"}, false, "selinux"},
 }
 
 // elsewhere are the reasons to skip a test that a virtual machine has, and the machine
@@ -96,7 +98,11 @@ func TestLayouts(t *testing.T) {
 func (l lane) run(t *testing.T, bin, cli string) {
 	scripts := l.scripts(t)
 	run := "^TestScripts$/^(" + strings.Join(l.users, "|") + ")$/^fused$/^(" + regexp.QuoteMeta(strings.Join(scripts, "|")) + ")$"
-	cmd := exec.Command(filepath.Join(testkit.Root(), "scripts/vm"), "-l", l.layout, "-k", l.kernel, "-m", "2048", "-t", "2400", "--",
+	more := ""
+	if l.module != "" {
+		more = "security=" + l.module
+	}
+	cmd := exec.Command(filepath.Join(testkit.Root(), "scripts/vm"), "-l", l.layout, "-k", l.kernel, "-a", more, "-m", "2048", "-t", "2400", "--",
 		"env", "BIN="+bin, "STAVES_TEST_MODES=fused", "STAVES_TEST_SLOW=10",
 		cli, "-test.v=test2json", "-test.timeout=40m", "-test.run="+strings.ReplaceAll(run, `\|`, "|"))
 	cmd.Dir = filepath.Join(testkit.Root(), "test/cli")
@@ -146,7 +152,7 @@ func (l lane) scripts(t *testing.T) []string {
 		}
 		name := strings.TrimSuffix(filepath.Base(f), ".txtar")
 		every := l.all && os.Getenv(everything) == "all"
-		if every || about.Match(b) && !besides.MatchString(name) || l.layout == "v1" && older.MatchString(name) || l.all && also.MatchString(name) {
+		if every || about.Match(b) && !besides.MatchString(name) || l.layout == "v1" && older.MatchString(name) || l.all && also.MatchString(name) || l.module != "" && strings.HasSuffix(name, "-"+l.module) {
 			names = append(names, name)
 		}
 	}
