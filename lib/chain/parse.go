@@ -80,6 +80,9 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 				if len(c.Links) > 1 {
 					return link, fmt.Errorf("an option that manages %s has no place in a chain", tool.Name)
 				}
+				if p.explain {
+					return link, fmt.Errorf("--explain describes a chain, and an option that manages %s runs none", tool.Name)
+				}
 				p.admin = func() error { return do(rest) }
 				return link, nil
 			}

@@ -117,6 +117,7 @@ func TestParseErrors(t *testing.T) {
 		{"plain --flag=perhaps sh", `option --flag takes no value, not "perhaps"`, "try 'plain --help'"},
 		{"dir x -f sh", "option -f after ROOT", "options come first: dir -f ... x"},
 		{"plain plain --admin", "an option that manages plain has no place in a chain", ""},
+		{"plain --explain --admin", "--explain describes a chain, and an option that manages plain runs none", ""},
 	} {
 		_, _, _, err := read(strings.Fields(c.line))
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
