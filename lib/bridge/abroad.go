@@ -21,7 +21,8 @@ type Abroad struct {
 	bridge  *Bridge
 	request Request
 	leases  []Lease
-	index   int // of the host's end, at the first attempt
+	index   int       // of the host's end, at the first attempt
+	called  linkNames // in the namespace that is being asked
 }
 
 // attempts is how many addresses are tried.
@@ -65,24 +66,24 @@ const (
 // ask sends requests as one message, and has then written for what comes back: room that
 // ends with the errno of the last of them, negative, and before it of each other one that
 // failed.
-func ask(b *entry.Builder, what string, socket entry.Reg, reqs ...*nl.NetlinkRequest) answer {
+func (a *Abroad) ask(b *entry.Builder, what string, socket entry.Reg, reqs ...*nl.NetlinkRequest) answer {
 	reqs[len(reqs)-1].Flags |= unix.NLM_F_ACK
-	return askOne(b, what, socket, reqs...)
+	return a.askOne(b, what, socket, reqs...)
 }
 
 // askOne is ask without a word from the kernel that all is done.
-func askOne(b *entry.Builder, what string, socket entry.Reg, reqs ...*nl.NetlinkRequest) answer {
-	var msg []byte
-	for _, r := range reqs {
-		msg = append(msg, r.Serialize()...)
-		for len(msg)%unix.NLMSG_ALIGNTO != 0 {
-			msg = append(msg, 0)
+func (a *Abroad) askOne(b *entry.Builder, what string, socket entry.Reg, reqs ...*nl.NetlinkRequest) answer {
+	msgs := serialize(reqs)
+	if b.Traces() {
+		for _, m := range telling(a.called, msgs) {
+			b.Tell(m.String())
 		}
 	}
+	msg := joined(msgs)
 	b.Want(what, uintptr(len(msg)), unix.SYS_SENDTO, socket, msg, len(msg), 0, 0, 0)
-	a := answer{&entry.Buffer{Size: 512}}
-	b.Do(what, unix.SYS_RECVFROM, socket, a.Buffer, a.Size, 0, 0, 0)
-	return a
+	got := answer{&entry.Buffer{Size: 512}}
+	b.Do(what, unix.SYS_RECVFROM, socket, got.Buffer, got.Size, 0, 0, 0)
+	return got
 }
 
 // An answer is what the kernel says first: of the request that failed first, or that all
@@ -131,6 +132,7 @@ func (a answer) fail(b *entry.Builder, what string, errnos []unix.Errno) {
 // Wire makes the link, in the helper: to the network namespace of the process that asks.
 func (a *Abroad) Wire(b *entry.Builder, h *entry.Helper) {
 	what := "make a link to bridge " + a.bridge.Name
+	a.called = linkNames{a.bridge.Index: a.bridge.Name}
 	b.Outside(h, what, func() {
 		ns := b.Get(what, unix.SYS_OPENAT, unix.AT_FDCWD, b.Format("/proc/", h.Target, "/ns/net"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		b.Do(what, unix.SYS_DUP3, ns, nsFD, unix.O_CLOEXEC)
@@ -144,7 +146,7 @@ func (a *Abroad) Wire(b *entry.Builder, h *entry.Helper) {
 
 func (a *Abroad) attempt(b *entry.Builder, what string, socket entry.Reg, i int) {
 	l := a.leases[i]
-	made := ask(b, what, socket, pairRequest(a.bridge, a.request, l, a.index+i, firstIndex+i, number(unix.IFLA_NET_NS_FD, nsFD)))
+	made := a.ask(b, what, socket, pairRequest(a.bridge, a.request, l, a.index+i, firstIndex+i, number(unix.IFLA_NET_NS_FD, nsFD)))
 	made.is(b, what, 0, func() { a.dress(b, socket, l) }, func() {
 		if i+1 == len(a.leases) {
 			made.fail(b, what, []unix.Errno{unix.EEXIST, unix.EBUSY, unix.EXFULL, unix.EPERM})
@@ -159,19 +161,23 @@ func (a *Abroad) attempt(b *entry.Builder, what string, socket entry.Reg, i int)
 // dress is what Host.dress does, as far as it does not take the index of the link.
 func (a *Abroad) dress(b *entry.Builder, socket entry.Reg, l Lease) {
 	for _, e := range l.Extra {
-		ask(b, "name link "+l.Host, socket, alsoCalled(l.Host, leaseName(e.Addr()))).must(b, "take "+e.Addr().String(), unix.EEXIST)
+		a.ask(b, "name link "+l.Host, socket, alsoCalled(l.Host, leaseName(e.Addr()))).must(b, "take "+e.Addr().String(), unix.EEXIST)
 	}
 	if a.request.Name != "" {
-		ask(b, "name link "+l.Host, socket, alsoCalled(l.Host, nameOf(a.request.Name))).must(b, "take the name "+a.request.Name, unix.EEXIST)
+		a.ask(b, "name link "+l.Host, socket, alsoCalled(l.Host, nameOf(a.request.Name))).must(b, "take the name "+a.request.Name, unix.EEXIST)
 	}
 	what := "set options of port " + l.Host
-	ask(b, what, socket, portOptions(a.request, l)).must(b, what)
+	a.ask(b, what, socket, portOptions(a.request, l)).must(b, what)
 }
 
 // Configure gives the process's end its addresses and routes. Which attempt it was, its
 // index tells.
 func (a *Abroad) Configure(b *entry.Builder) {
 	what := "find " + a.leases[0].Ifname
+	a.called = linkNames{}
+	for i, l := range a.leases {
+		a.called[firstIndex+i] = l.Ifname
+	}
 	socket := b.Get(what, unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	a.configure(b, what, socket, 0)
 	b.Close(socket)
@@ -186,18 +192,18 @@ func (a *Abroad) configure(b *entry.Builder, find string, socket entry.Reg, i in
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	// What comes back of a link that is there is no error, and has no such number there.
-	there := askOne(b, find, socket, request(unix.RTM_GETLINK, 0, msg))
+	there := a.askOne(b, find, socket, request(unix.RTM_GETLINK, 0, msg))
 	there.is(b, find, unix.ENODEV, func() { a.configure(b, find, socket, i+1) }, func() {
 		what := fmt.Sprintf("configure %s %s", l.Ifname, l.Addr)
 		gateway6 := l.Gateway6
 		l.Gateway6 = netip.Addr{}
 		six := configure6(l, index)
 		if six != nil {
-			ask(b, what, socket, six...).mustUnless(b, what, l.explicit6)
+			a.ask(b, what, socket, six...).mustUnless(b, what, l.explicit6)
 		}
-		ask(b, what, socket, configure4(l, index)...).must(b, what, unix.EEXIST, unix.EPERM)
+		a.ask(b, what, socket, configure4(l, index)...).must(b, what, unix.EEXIST, unix.EPERM)
 		if six != nil && gateway6.IsValid() {
-			ask(b, what, socket, defaultRoute(index, gateway6)).mustUnless(b, what, l.explicit6)
+			a.ask(b, what, socket, defaultRoute(index, gateway6)).mustUnless(b, what, l.explicit6)
 		}
 	})
 }

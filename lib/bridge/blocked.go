@@ -24,8 +24,11 @@ type blocker struct {
 }
 
 func (b blocker) String() string {
-	family := map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet"}[b.family]
-	return fmt.Sprintf("chain %s of nft table %s %s (%s)", b.policy, family, b.table, b.whose)
+	return fmt.Sprintf("chain %s of nft table %s %s (%s)", b.policy, familyName(b.family), b.table, b.whose)
+}
+
+func familyName(family byte) string {
+	return map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet"}[family]
 }
 
 // nftChain is a chain of any table.
@@ -123,8 +126,8 @@ func blocked(s Spec) error {
 
 // unblock puts two rules first in each chain that drops what is forwarded: accept what
 // comes from the bridge, and what goes to it. They are as iptables(8) writes them.
-func unblock(bridge string) error {
-	c, err := dial(unix.NETLINK_NETFILTER)
+func (h *Host) unblock(bridge string) error {
+	c, err := h.firewall()
 	if err != nil {
 		return err
 	}
@@ -139,20 +142,23 @@ func unblock(bridge string) error {
 		} else if ok {
 			continue
 		}
-		var reqs []*nl.NetlinkRequest
-		for _, iface := range []int{unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME} {
-			rule := ofFamily(b.family, message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE, // without APPEND: the first
-				text(unix.NFTA_RULE_TABLE, b.table), text(unix.NFTA_RULE_CHAIN, b.chain),
-				nested(unix.NFTA_RULE_EXPRESSIONS, meta(iface, 1), compare(unix.NFT_CMP_EQ, append([]byte(bridge), 0)),
-					expr("counter", nl.NewRtAttr(unix.NFTA_COUNTER_BYTES, make([]byte, 8)), nl.NewRtAttr(unix.NFTA_COUNTER_PACKETS, make([]byte, 8))),
-					verdict(nfAccept))))
-			reqs = append(reqs, rule)
-		}
-		if err := c.transact(reqs); err != nil {
+		if err := c.transact(b.exception(bridge)); err != nil {
 			return fmt.Errorf("add to %s: %w", b, err)
 		}
 	}
 	return nil
+}
+
+// exception are the requests for those two rules.
+func (b blocker) exception(bridge string) (reqs []*nl.NetlinkRequest) {
+	for _, iface := range []int{unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME} {
+		reqs = append(reqs, ofFamily(b.family, message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE, // without APPEND: the first
+			text(unix.NFTA_RULE_TABLE, b.table), text(unix.NFTA_RULE_CHAIN, b.chain),
+			nested(unix.NFTA_RULE_EXPRESSIONS, meta(iface, 1), compare(unix.NFT_CMP_EQ, append([]byte(bridge), 0)),
+				expr("counter", nl.NewRtAttr(unix.NFTA_COUNTER_BYTES, make([]byte, 8)), nl.NewRtAttr(unix.NFTA_COUNTER_PACKETS, make([]byte, 8))),
+				verdict(nfAccept)))))
+	}
+	return reqs
 }
 
 // excepted tells whether a chain lets pass what comes from the bridge and goes to it.

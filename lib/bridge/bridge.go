@@ -74,6 +74,10 @@ func Open() (*Host, error) {
 	return &Host{c, -1}, nil
 }
 
+// Tell has line be called with each message that changes something, and each setting that is
+// written, right before that is done: RTM_NEWADDR dev=staves0 local=10.77.0.1/22.
+func (h *Host) Tell(line func(string)) { h.conn.tell = line }
+
 // Close gives up what is open. A second call does nothing.
 func (h *Host) Close() {
 	if h.conn != nil {
@@ -158,6 +162,7 @@ func (h *Host) link(name string) (link, error) {
 	var l link
 	err := h.conn.get(request(unix.RTM_GETLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, name), skipStats()),
 		func(body []byte) { l = readLink(body) })
+	h.conn.name(l.index, l.name)
 	return l, err
 }
 
@@ -177,6 +182,9 @@ func (h *Host) links() ([]link, error) {
 		func() { all = nil }, func(body []byte) { all = append(all, readLink(body)) })
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
+	}
+	for _, l := range all {
+		h.conn.name(l.index, l.name)
 	}
 	return all, nil
 }

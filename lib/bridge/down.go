@@ -96,7 +96,7 @@ func (h *Host) cut(wired []link) error {
 // removeBridge removes rules before the link: what a kill in between leaves is still a
 // bridge, which a second call removes.
 func (h *Host) removeBridge(b *Bridge) error {
-	if err := forbid(b.Name, b.all()); err != nil {
+	if err := h.forbid(b.Name, b.all()); err != nil {
 		return err
 	}
 	if err := h.conn.do(delLink(b.Index)); err != nil {

@@ -12,7 +12,7 @@ import (
 // forward makes the host a router, for IPv6 where it has a way out of that kind
 // (ip_forward and forwarding in the kernel's ip-sysctl).
 func (h *Host) forward(s Spec) error {
-	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
+	if err := h.setSysctl("net/ipv4/ip_forward", "1"); err != nil {
 		return err
 	}
 	six := false
@@ -38,12 +38,12 @@ func (h *Host) forward(s Spec) error {
 	for _, f := range all {
 		name := strings.TrimPrefix(f, procSys)
 		if readSysctl(name) == "1" {
-			if err := setSysctl(name, "2"); err != nil {
+			if err := h.setSysctl(name, "2"); err != nil {
 				return err
 			}
 		}
 	}
-	return setSysctl(forwarding6, "1")
+	return h.setSysctl(forwarding6, "1")
 }
 
 const (
@@ -56,7 +56,7 @@ func localhostSysctl(bridge string) string { return "net/ipv4/conf/" + bridge + 
 
 // Localhost lets what the host sends to a port published on its 127.0.0.1 reach b. The
 // calling thread must be in the host's namespace.
-func (b *Bridge) Localhost() error { return setSysctl(localhostSysctl(b.Name), "1") }
+func (h *Host) Localhost(b *Bridge) error { return h.setSysctl(localhostSysctl(b.Name), "1") }
 
 // readSysctl returns a setting of the calling thread's network namespace, "" where there
 // is none.
@@ -73,9 +73,12 @@ func readSysctl(name string) string {
 
 // setSysctl writes a setting, but only where it differs: /proc/sys may be read-only, with
 // all that is needed in force.
-func setSysctl(name, value string) error {
+func (h *Host) setSysctl(name, value string) error {
 	if readSysctl(name) == value {
 		return nil
+	}
+	if h.conn.tell != nil {
+		h.conn.tell(writing(name, value))
 	}
 	w, err := unix.Open(procSys+name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -86,6 +89,11 @@ func setSysctl(name, value string) error {
 		return fmt.Errorf("write %s%s: %w", procSys, name, err)
 	}
 	return nil
+}
+
+// writing is what is told of a setting that is written.
+func writing(name, value string) string {
+	return fmt.Sprintf("write(%s%s, %q, %d)", procSys, name, value, len(value))
 }
 
 // legacyTables tells whether rules of the old iptables are loaded, which nothing here can

@@ -179,7 +179,7 @@ func TestWire(t *testing.T) {
 			return
 		}
 		l := must[Lease](t)(h.Wire(b, Request{Addr: netip.MustParseAddr("10.9.0.4")}))
-		if err := Configure(l); err != nil {
+		if err := Configure(l, nil); err != nil {
 			t.Error(err)
 		}
 		if _, err := h.Wire(b, Request{Addr: l.Addr.Addr()}); !errors.Is(err, ErrTaken) {

@@ -52,6 +52,13 @@ func linkLocal(ip netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
+// first6 are the requests for the first IPv6 address of a link that is still down, and whose
+// first IPv4 address is ip: it begins with a link-local one that goes with ip, from which
+// neighbours are asked for, since the kernel's would be of use only later.
+func first6(index int, ip netip.Addr, p netip.Prefix) []*nl.NetlinkRequest {
+	return []*nl.NetlinkRequest{withoutLinkLocal(index), addAddr(index, linkLocal(ip)), addAddr(index, p)}
+}
+
 // noIPv6 tells, of the error to an IPv6 request, that the kernel or the namespace is
 // without IPv6: built without it, started with ipv6.disable=1, or told so by sysctl.
 func noIPv6(errno error) bool {
@@ -62,11 +69,12 @@ func noIPv6(errno error) bool {
 	return false
 }
 
+const addrGenNone = 1 // IN6_ADDR_GEN_MODE_NONE
+
 // withoutLinkLocal has the kernel give a link no link-local address of its own: it would
 // look for another host that has it, for more than a second, before anything can be sent.
 func withoutLinkLocal(index int) *nl.NetlinkRequest {
-	const none = 1 // IN6_ADDR_GEN_MODE_NONE
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
-	return request(unix.RTM_SETLINK, 0, msg, nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET6, nl.NewRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{none}))))
+	return request(unix.RTM_SETLINK, 0, msg, nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET6, nl.NewRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone}))))
 }

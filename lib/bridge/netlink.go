@@ -17,6 +17,10 @@ import (
 type conn struct {
 	fd  int
 	buf []byte
+
+	tell   func(line string) // nil where nobody wants to know what is sent
+	told   string            // the last that was told
+	called linkNames
 }
 
 func dial(proto int) (*conn, error) {
@@ -32,10 +36,44 @@ func dial(proto int) (*conn, error) {
 
 func (c *conn) close() { _ = unix.Close(c.fd) }
 
+// name keeps the name of a link, to tell of messages that have its index.
+func (c *conn) name(index int, name string) {
+	if c.tell == nil {
+		return
+	}
+	if c.called == nil {
+		c.called = linkNames{}
+	}
+	c.called[index] = name
+}
+
+// say tells of messages that are about to be sent; once of those that are sent again,
+// because they failed.
+func (c *conn) say(reqs []*nl.NetlinkRequest) {
+	if c.tell == nil {
+		return
+	}
+	var all string
+	messages := telling(c.called, serialize(reqs))
+	for _, m := range messages {
+		all += m.String() + "\n"
+	}
+	if all == c.told {
+		return
+	}
+	for _, m := range messages {
+		c.tell(m.String())
+	}
+	if all != "" {
+		c.told = all
+	}
+}
+
 // do sends requests in one message and waits until the last of them is
 // acknowledged. The kernel takes them in order, and reports each that fails.
 func (c *conn) do(reqs ...*nl.NetlinkRequest) error {
 	reqs[len(reqs)-1].Flags |= unix.NLM_F_ACK
+	c.say(reqs)
 	return c.exchange(reqs, nil)
 }
 
@@ -60,15 +98,26 @@ func (c *conn) dump(req *nl.NetlinkRequest, reset func(), each func(body []byte)
 	return err
 }
 
-func (c *conn) exchange(reqs []*nl.NetlinkRequest, each func(body []byte)) error {
-	var msg []byte
+func serialize(reqs []*nl.NetlinkRequest) (msgs [][]byte) {
 	for _, r := range reqs {
-		b := r.Serialize()
-		msg = append(msg, b...)
-		for len(msg)%unix.NLMSG_ALIGNTO != 0 {
-			msg = append(msg, 0)
+		msgs = append(msgs, r.Serialize())
+	}
+	return msgs
+}
+
+// joined are messages as one, each where it must begin.
+func joined(msgs [][]byte) (all []byte) {
+	for _, m := range msgs {
+		all = append(all, m...)
+		for len(all)%unix.NLMSG_ALIGNTO != 0 {
+			all = append(all, 0)
 		}
 	}
+	return all
+}
+
+func (c *conn) exchange(reqs []*nl.NetlinkRequest, each func(body []byte)) error {
+	msg := joined(serialize(reqs))
 	if err := unix.Sendto(c.fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("send to netlink: %w", err)
 	}

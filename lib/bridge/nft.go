@@ -13,17 +13,13 @@ import (
 
 // permit brings the table to its shape, whatever it was, with s's bridge in it, in one
 // transaction; then it takes out what s no longer says.
-func permit(s Spec) error {
-	c, err := dial(unix.NETLINK_NETFILTER)
+func (h *Host) permit(s Spec) error {
+	c, err := h.firewall()
 	if err != nil {
 		return fmt.Errorf("set up nftables: %w", err)
 	}
 	defer c.close()
-	reqs := table()
-	wanted, unwanted := memberships(s)
-	for _, m := range wanted {
-		reqs = append(reqs, elements(unix.NFT_MSG_NEWSETELEM, m.set, m.elems...))
-	}
+	reqs, unwanted := permission(s)
 	if err := c.transact(reqs); err != nil {
 		return fmt.Errorf("set up nftables: %w", err)
 	}
@@ -33,6 +29,26 @@ func permit(s Spec) error {
 		}
 	}
 	return nil
+}
+
+// permission are the requests that permit a bridge what s says, and what else it may
+// still be permitted.
+func permission(s Spec) (reqs []*nl.NetlinkRequest, unwanted []membership) {
+	reqs = table()
+	wanted, unwanted := memberships(s)
+	for _, m := range wanted {
+		reqs = append(reqs, elements(unix.NFT_MSG_NEWSETELEM, m.set, m.elems...))
+	}
+	return reqs, unwanted
+}
+
+// firewall opens the rules of the calling thread's namespace, to be told of as this one is.
+func (h *Host) firewall() (*conn, error) {
+	c, err := dial(unix.NETLINK_NETFILTER)
+	if err == nil {
+		c.tell = h.conn.tell
+	}
+	return c, err
 }
 
 // A membership is what of a bridge is in a set.
@@ -67,8 +83,8 @@ func memberships(s Spec) (in, out []membership) {
 
 // forbid takes a bridge out of the table, with what is published on it, and removes the
 // table with the last one.
-func forbid(name string, subnets []netip.Prefix) error {
-	c, err := dial(unix.NETLINK_NETFILTER)
+func (h *Host) forbid(name string, subnets []netip.Prefix) error {
+	c, err := h.firewall()
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil // no nftables, no table
 	}
@@ -112,6 +128,19 @@ func (c *conn) forget(set string, elems ...*nl.RtAttr) error {
 // An item is an element of a set, and what a map has for it.
 type item struct{ key, data []byte }
 
+func readItem(elem attrs) item {
+	value := func(kind int) []byte {
+		return slices.Clone(attrs(elem.get(kind)).get(unix.NFTA_DATA_VALUE))
+	}
+	return item{value(unix.NFTA_SET_ELEM_KEY), value(unix.NFTA_SET_ELEM_DATA)}
+}
+
+// endsInterval tells of an element that it is what is behind an interval.
+func endsInterval(elem attrs) bool {
+	f := elem.get(unix.NFTA_SET_ELEM_FLAGS)
+	return len(f) == 4 && f[3]&unix.NFT_SET_ELEM_INTERVAL_END != 0
+}
+
 // items returns the elements of a set or a map, of an interval its first; none where
 // there is no such set.
 func (c *conn) items(set string) ([]item, error) {
@@ -122,13 +151,9 @@ func (c *conn) items(set string) ([]item, error) {
 			return
 		}
 		attrs(attrs(body[4:]).get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)).each(func(_ int, elem []byte) {
-			if f := attrs(elem).get(unix.NFTA_SET_ELEM_FLAGS); len(f) == 4 && f[3]&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
-				return // behind an interval, and perhaps the first of one without NAT
+			if !endsInterval(elem) { // the end is perhaps the first address of one without NAT
+				all = append(all, readItem(elem))
 			}
-			value := func(kind int) []byte {
-				return slices.Clone(attrs(attrs(elem).get(kind)).get(unix.NFTA_DATA_VALUE))
-			}
-			all = append(all, item{value(unix.NFTA_SET_ELEM_KEY), value(unix.NFTA_SET_ELEM_DATA)})
 		})
 	})
 	if errors.Is(err, unix.ENOENT) {
@@ -206,6 +231,7 @@ func (b *Bridge) NAT() (bool, error) {
 func (c *conn) transact(reqs []*nl.NetlinkRequest) error {
 	// The acknowledgement of the last request comes when all have been committed.
 	reqs[len(reqs)-1].Flags |= unix.NLM_F_ACK
+	c.say(reqs)
 	limit := func(kind int) *nl.NetlinkRequest {
 		r := nl.NewNetlinkRequest(kind, 0)
 		r.AddRawData([]byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES})

@@ -144,7 +144,7 @@ func (m Mapping) item() item {
 	return e
 }
 
-// readMapping is the reverse of item.
+// readMapping is the reverse of item; of an element without data it reads the port.
 func readMapping(e item) (m Mapping, ok bool) {
 	if n := len(e.key) - 8; n > 0 {
 		if m.Addr, ok = netip.AddrFromSlice(e.key[:n]); !ok {
@@ -152,11 +152,14 @@ func readMapping(e item) (m Mapping, ok bool) {
 		}
 		e.key = e.key[n:]
 	}
-	if len(e.key) != 8 || len(e.data) < 8 {
+	if len(e.key) != 8 {
 		return m, false
 	}
 	m.Proto, m.Port.Port = e.key[0], binary.BigEndian.Uint16(e.key[4:])
 	n := len(e.data) - 4
+	if n < 4 {
+		return m, false
+	}
 	to, ok := netip.AddrFromSlice(e.data[:n])
 	m.To = netip.AddrPortFrom(to, binary.BigEndian.Uint16(e.data[n:]))
 	return m, ok
@@ -219,6 +222,9 @@ func OpenFirewall() (*Firewall, error) {
 	}
 	return &Firewall{c}, nil
 }
+
+// Tell has f be told of, as [Host.Tell] has it of a Host.
+func (f *Firewall) Tell(line func(string)) { f.conn.tell = line }
 
 // Close gives up the socket.
 func (f *Firewall) Close() { f.conn.close() }

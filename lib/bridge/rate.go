@@ -30,9 +30,16 @@ func ParseRate(s string) (uint64, error) {
 	return n * factor, nil
 }
 
-// limitRate has a link send no more than rate bits a second (tc-tbf(8)): what is beyond
-// waits, up to 50 ms of it.
+// limitRate has a link send no more than rate bits a second.
 func limitRate(c *conn, index int, rate uint64) error {
+	if err := c.do(bucket(index, rate)); err != nil {
+		return fmt.Errorf("limit rate: %w", err)
+	}
+	return nil
+}
+
+// bucket asks for a limit of tc-tbf(8): what is beyond it waits, up to 50 ms of it.
+func bucket(index int, rate uint64) *nl.NetlinkRequest {
 	bytes := rate / 8
 	burst := max(bytes/50, 32<<10) // a segment of a veth has up to 64 kB; the kernel splits it if it must
 	const ethernet = 1             // TC_LINKLAYER_ETHERNET: the kernel does its own sums
@@ -52,9 +59,5 @@ func limitRate(c *conn, index int, rate uint64) error {
 		options.AddChild(nl.NewRtAttr(nl.TCA_TBF_RATE64, binary.NativeEndian.AppendUint64(nil, bytes)))
 	}
 	msg := &nl.TcMsg{Family: unix.AF_UNSPEC, Ifindex: int32(index), Parent: math.MaxUint32} // TC_H_ROOT
-	err := c.do(request(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, msg, text(nl.TCA_KIND, "tbf"), options))
-	if err != nil {
-		return fmt.Errorf("limit rate: %w", err)
-	}
-	return nil
+	return request(unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, msg, text(nl.TCA_KIND, "tbf"), options)
 }

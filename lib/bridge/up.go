@@ -124,11 +124,11 @@ func (h *Host) finish(s Spec, made, auto bool) (*Bridge, error) {
 	}
 	b.Made = made
 	// The rules come first: with an address and up, a bridge is taken to be ready.
-	if err := permit(s); err != nil {
+	if err := h.permit(s); err != nil {
 		return nil, err
 	}
 	if s.FixForward {
-		if err := unblock(s.Name); err != nil {
+		if err := h.unblock(s.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -144,8 +144,7 @@ func (h *Host) finish(s Spec, made, auto bool) (*Bridge, error) {
 		}
 		add := []*nl.NetlinkRequest{addAddr(b.Index, p)}
 		if p.Addr().Is6() && b.Ours && !b.up {
-			// The host asks for its neighbours from the link-local address.
-			add = append([]*nl.NetlinkRequest{withoutLinkLocal(b.Index), addAddr(b.Index, linkLocal(s.Addrs[0].Addr()))}, add...)
+			add = first6(b.Index, s.Addrs[0].Addr(), p)
 		}
 		err := h.conn.do(add...)
 		switch {
@@ -243,6 +242,13 @@ func markOf(s Spec) string {
 // make makes the bridge's link. It is given a hardware address: without one it has the
 // lowest of its ports', which changes when they come and go, and neighbours lose it.
 func (h *Host) make(s Spec) error {
+	if err := h.conn.do(making(s)...); err != nil {
+		return fmt.Errorf("make bridge %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func making(s Spec) []*nl.NetlinkRequest {
 	inside, _ := hardware(s.Addrs[0].Addr())
 	data := []nl.NetlinkRequestData{
 		nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, s.Name), nl.NewRtAttr(unix.IFLA_ADDRESS, inside),
@@ -252,13 +258,10 @@ func (h *Host) make(s Spec) error {
 		data = append(data, number(unix.IFLA_MTU, s.MTU))
 	}
 	named := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	err := h.conn.do(
+	return []*nl.NetlinkRequest{
 		request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, data...),
-		request(unix.RTM_SETLINK, 0, named, text(unix.IFLA_IFNAME, s.Name), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(markOf(s)))))
-	if err != nil {
-		return fmt.Errorf("make bridge %s: %w", s.Name, err)
+		request(unix.RTM_SETLINK, 0, named, text(unix.IFLA_IFNAME, s.Name), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(markOf(s)))),
 	}
-	return nil
 }
 
 // lock keeps others from making or removing bridges of this network namespace until

@@ -197,6 +197,15 @@ func (b *Bridge) lease(r Request, ip netip.Addr, p netip.Prefix) Lease {
 	return l
 }
 
+// mac is the hardware address of the link inside.
+func (r Request) mac(l Lease) []byte {
+	if r.MAC != nil {
+		return r.MAC
+	}
+	inside, _ := hardware(l.Addr.Addr())
+	return inside
+}
+
 // link1 makes the link: EEXIST if the address is taken.
 func (h *Host) link1(b *Bridge, r Request, l Lease) error {
 	// A thread's id will do: it names the namespaces of that thread.
@@ -211,11 +220,8 @@ func (h *Host) link1(b *Bridge, r Request, l Lease) error {
 // namespace that ns says, with those indices or, for 0, the next ones that are free. The
 // kernel lets both be chosen, or none.
 func pairRequest(b *Bridge, r Request, l Lease, outsideIndex, insideIndex int, ns *nl.RtAttr) *nl.NetlinkRequest {
-	mac, outside := hardware(l.Addr.Addr())
-	if r.MAC != nil {
-		mac = r.MAC
-	}
-	mtu := b.MTU
+	_, outside := hardware(l.Addr.Addr())
+	mac, mtu := r.mac(l), b.MTU
 	if r.MTU != 0 {
 		mtu = r.MTU
 	}
@@ -252,10 +258,7 @@ func (h *Host) dress(b *Bridge, r Request, l Lease, err error) (Lease, error) {
 	}
 	near, err := h.link(l.Host)
 	if err == nil && r.LockMAC {
-		mac, _ := hardware(l.Addr.Addr())
-		if r.MAC != nil {
-			mac = r.MAC
-		}
+		mac := r.mac(l)
 		if err = h.conn.do(fdbEntry(near.index, mac)); err != nil {
 			err = fmt.Errorf("bind %s to port %s: %w", net.HardwareAddr(mac), l.Host, err)
 		}
@@ -281,11 +284,7 @@ func (h *Host) Drop(l Lease, err error) error {
 // the first, as its lease, and the name that was asked for. The kernel lets no two links
 // have one name, in whichever way.
 func (h *Host) names(r Request, l Lease) error {
-	extra := l.Extra
-	if l.explicit6 {
-		extra = append(slices.Clone(extra), l.Addr6)
-	}
-	for _, e := range extra {
+	for _, e := range l.further() {
 		name := leaseName(e.Addr())
 		switch err := h.await(name, func() error { return h.conn.do(alsoCalled(l.Host, name)) }); {
 		case errors.Is(err, unix.EEXIST):
@@ -305,6 +304,25 @@ func (h *Host) names(r Request, l Lease) error {
 		return fmt.Errorf("name link %s: %w", l.Host, err)
 	}
 	return nil
+}
+
+// further are the addresses that are not the partner of the first.
+func (l Lease) further() []netip.Prefix {
+	if l.explicit6 {
+		return append(slices.Clone(l.Extra), l.Addr6)
+	}
+	return l.Extra
+}
+
+// furtherNames are all names that [Host.names] gives the link.
+func (l Lease) furtherNames(r Request) (all []string) {
+	for _, e := range l.further() {
+		all = append(all, leaseName(e.Addr()))
+	}
+	if r.Name != "" {
+		all = append(all, nameOf(r.Name))
+	}
+	return all
 }
 
 // alsoCalled gives a link an alternative name (ip link property add, Linux 5.5).
@@ -328,25 +346,27 @@ func CheckName(name string) error {
 	return nil
 }
 
-// portOptions are the bridge's options for a link (IFLA_BRPORT of if_link.h), and the
+// The options of a bridge's port (IFLA_BRPORT of if_link.h).
+const (
+	portHairpin  = 4
+	portLearning = 8
+	portIsolated = 33
+	portLocked   = 39 // Linux 5.18
+)
+
+// portOptions are the bridge's options for a link, and the
 // alias, which the kernel does not take from the message that makes a link.
 func portOptions(r Request, l Lease) *nl.NetlinkRequest {
-	const (
-		mode     = 4 // hairpin
-		learning = 8
-		isolated = 33
-		locked   = 39 // Linux 5.18
-	)
 	data := nest(unix.IFLA_INFO_SLAVE_DATA)
 	flag := func(is bool, kind int, v byte) {
 		if is {
 			data.AddChild(nl.NewRtAttr(kind, []byte{v}))
 		}
 	}
-	flag(r.Hairpin, mode, 1)
-	flag(r.Isolated, isolated, 1)
-	flag(r.LockMAC, learning, 0)
-	flag(r.LockMAC, locked, 1)
+	flag(r.Hairpin, portHairpin, 1)
+	flag(r.Isolated, portIsolated, 1)
+	flag(r.LockMAC, portLearning, 0)
+	flag(r.LockMAC, portLocked, 1)
 	req := request(unix.RTM_NEWLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, l.Host),
 		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(End{Name: r.Name, Addrs: l.All()}.alias())))
 	if r.Hairpin || r.Isolated || r.LockMAC {
@@ -362,13 +382,15 @@ func fdbEntry(index int, mac []byte) *nl.NetlinkRequest {
 }
 
 // Configure gives the calling thread's network namespace, at the far end of l, its
-// addresses, its default routes, and a loopback that is up.
-func Configure(l Lease) error {
+// addresses, its default routes, and a loopback that is up. tell, if not nil, is told of it
+// as [Host.Tell] has it.
+func Configure(l Lease, tell func(line string)) error {
 	c, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
 	defer c.close()
+	c.tell = tell
 	// Any socket has this call (netdevice(7)). The index is no constant: a namespace
 	// may be born with tunnels (net.core.fb_tunnels_only_for_init_net).
 	ifr, err := unix.NewIfreq(l.Ifname)
@@ -379,6 +401,7 @@ func Configure(l Lease) error {
 		return fmt.Errorf("find %s: %w", l.Ifname, err)
 	}
 	index := int(ifr.Uint32())
+	c.name(index, l.Ifname)
 	if six := configure6(l, index); six != nil {
 		if err := c.do(six...); noIPv6(bare(err)) && !l.explicit6 {
 			l.Gateway6 = netip.Addr{} // this namespace is told to do without
@@ -401,13 +424,12 @@ func configure6(l Lease, index int) []*nl.NetlinkRequest {
 	if !l.Addr6.IsValid() {
 		return nil
 	}
-	return []*nl.NetlinkRequest{withoutLinkLocal(index), addAddr(index, linkLocal(l.Addr.Addr())), addAddr(index, l.Addr6)}
+	return first6(index, l.Addr.Addr(), l.Addr6)
 }
 
 // configure4 are the requests for all else.
 func configure4(l Lease, index int) []*nl.NetlinkRequest {
-	const lo = 1 // LOOPBACK_IFINDEX
-	reqs := []*nl.NetlinkRequest{setUp(lo), addAddr(index, l.Addr)}
+	reqs := []*nl.NetlinkRequest{setUp(loopback), addAddr(index, l.Addr)}
 	for _, p := range l.Extra {
 		reqs = append(reqs, addAddr(index, p))
 	}

@@ -87,6 +87,9 @@ type Step struct {
 	Call string
 	// Why says what the step is for, and Man where to read on: "unshare(2)".
 	Why, Man string
+	// Cases are what the step does beside, or in detail, as far as that is known before.
+	// They are for an explanation, and written down only for one.
+	Cases func() []Case
 
 	// Write writes down the step's system calls. It is called when the steps of Go
 	// before it have been taken, and may look at the system, but not change it: the
@@ -114,6 +117,13 @@ type Step struct {
 
 	// Left changes the chain's state as the step does when it is taken.
 	Left func(s *State)
+}
+
+// A Case is what a step does if a condition holds, or always where there is none: a line for
+// each system call or message, as a trace has it but for what is known only then, "...".
+type Case struct {
+	If    string
+	Lines []string
 }
 
 // A Refusal is a hint for an errno.

@@ -79,7 +79,7 @@ func run(tools []*Tool, name string) int {
 		c = whole
 	}
 
-	c.explain, c.trace = p.explain, p.trace || os.Getenv(traceVar) != "" && os.Getenv(traceVar) != "0"
+	c.explain, c.trace = p.explain, p.trace || traceAll()
 	if first {
 		c.surroundings()
 		if l, err := c.check(); err != nil {

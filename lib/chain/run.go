@@ -189,6 +189,15 @@ func (r *Run) take(program *entry.Builder) error {
 	return err
 }
 
+// Tell returns what prints a line about a call, or a message, of a step of Go, right before it
+// is made; nil where nobody reads that.
+func (r *Run) Tell() func(line string) {
+	if !r.Chain.trace {
+		return nil
+	}
+	return tellLine
+}
+
 // extent returns the first step that this life cannot take.
 func (r *Run) extent() int {
 	waiting, overtaken := false, true

@@ -14,6 +14,16 @@ import (
 // empty text ends that.
 func (b *Builder) Trace(text string) { b.trace, b.note = text != "", text }
 
+// Traces tells whether what is written now is printed.
+func (b *Builder) Traces() bool { return b.trace }
+
+// Tell has the program print a line, as if it were a system call, before the operation that is
+// written next: what of it a system call does not show.
+func (b *Builder) Tell(line string) { b.note += Told(line) }
+
+// Told is a line of a trace that is about a call, or a message, of a step.
+func Told(line string) string { return "+     " + line + "\n" }
+
 // line adds to what is printed before the operation at a place.
 func (b *Builder) line(place int, text string) {
 	if text == "" {
@@ -55,7 +65,7 @@ func printLine(base unsafe.Pointer, i uintptr) {
 // only when it is made is "fd" or "...". Calls that only look or tidy up are left out.
 func callText(what string, nr int, args []any) string {
 	c := shapeOf(nr)
-	if c.name == "" {
+	if c.name == "" || nr == unix.SYS_IOCTL && args[1] != unix.SIOCSIFFLAGS {
 		return ""
 	}
 	words := make([]string, 0, len(args))
@@ -65,7 +75,7 @@ func callText(what string, nr int, args []any) string {
 	if path, ok := strings.CutPrefix(what, "write "); ok && nr == unix.SYS_WRITE {
 		words[0] = path
 	}
-	return "+     " + c.name + "(" + strings.Join(words, ", ") + ")\n"
+	return Told(c.name + "(" + strings.Join(words, ", ") + ")")
 }
 
 func argText(c callShape, i int, a any) string {
@@ -259,6 +269,8 @@ func shapeOf(nr int) callShape {
 		return callShape{"symlinkat", -1, -1, false, nil}
 	case unix.SYS_WRITE:
 		return callShape{"write", -1, -1, false, nil}
+	case unix.SYS_IOCTL:
+		return callShape{"ioctl", 1, -1, false, []flagName{{unix.SIOCSIFFLAGS, "SIOCSIFFLAGS"}}}
 	case unix.SYS_PRLIMIT64:
 		return callShape{"prlimit64", -1, -1, false, nil}
 	}

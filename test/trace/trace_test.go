@@ -16,7 +16,7 @@ import (
 
 // The calls that matter: each one made is announced, and each one announced is made.
 const matter = "unshare,clone,setns,mount,umount2,pivot_root,chroot,open_tree,move_mount,fsopen,fsconfig,fsmount," +
-	"mount_setattr,capset,prctl,seccomp,sethostname,setresuid,setresgid,setgroups,landlock_restrict_self"
+	"mount_setattr,capset,prctl,seccomp,sethostname,setresuid,setresgid,setgroups,landlock_restrict_self,ioctl"
 
 var chains = [][]string{
 	{"nsrun", "-m", "--", "true"},
@@ -25,6 +25,7 @@ var chains = [][]string{
 	{"nsrun", "--", "overlay", "mkdev", "pivot", "--", "true"},
 	{"nsrun", "-m", "--", "overlay", "mkdev", "pivot", "capdrop", "--seccomp", "default", "--", "true"},
 	{"cgset", "--pids", "50", "--", "nsrun", "-muipC", "--", "overlay", "pivot", "--", "true"},
+	{"nsrun", "-n", "--", "true"},
 	{"netbr", "--", "nsrun", "-m", "--", "true"},
 	{"capdrop", "--", "true"},
 	{"capdrop", "--keep", "chown", "--user", "1000", "--", "true"},
@@ -125,6 +126,8 @@ func explained(t *testing.T, words []string, steps []string) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		switch {
+		case strings.HasPrefix(line, "            "), strings.HasPrefix(line, "        ") && strings.HasSuffix(line, ":"):
+			// in detail: see netlink_test.go
 		case strings.HasPrefix(line, "        "):
 			reasons++
 			if !strings.Contains(line, ": see ") {
@@ -182,9 +185,9 @@ var (
 	callOf    = regexp.MustCompile(`^([a-z0-9_]+)\((.*)`)
 	quoted    = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 	comment   = regexp.MustCompile(`/\*.*?\*/`)
-	constants = regexp.MustCompile(`\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b`)
+	constants = regexp.MustCompile(`\b(?:[A-Z][A-Z0-9]*_[A-Z0-9_]+|SIOCS[A-Z]+)\b`)
 	// wanted are the constants that a step's line is held to.
-	wanted = regexp.MustCompile(`^(CLONE_NEW|MS_|PR_|MNT_|SECCOMP_SET)`)
+	wanted = regexp.MustCompile(`^(CLONE_NEW|MS_|PR_|MNT_|SECCOMP_SET|SIOC)`)
 	inStep = regexp.MustCompile(`\b([a-z0-9_]+)\(`)
 )
 
@@ -217,6 +220,10 @@ func parse(line string) (call, bool) {
 	switch c.name {
 	case "capset":
 		c.flags = nil
+	case "ioctl": // of sockets alone, and of those that change something
+		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return !strings.HasPrefix(f, "SIOCS") })
+		c.strings = nil
+		return c, len(c.flags) > 0
 	case "seccomp":
 		c.flags = slices.DeleteFunc(c.flags, func(f string) bool { return !strings.HasPrefix(f, "SECCOMP_SET") })
 	}

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"staves/lib/bridge"
 	"staves/lib/chain"
 	"staves/lib/diag"
 	"staves/lib/entry"
@@ -38,7 +39,9 @@ func (s *stage) Ahead(c *chain.Chain, link *chain.Link) []chain.Step {
 	}
 	return []chain.Step{{
 		Call: "find or make bridge " + s.bridge, Why: "its subnets have the addresses, its own are the gateways", Man: "bridge(8)",
-		Do: func(*chain.Run) error {
+		Cases: s.told(s.ensureTold),
+		Do: func(r *chain.Run) error {
+			s.tell = r.Tell()
 			err := s.ensure()
 			if err == nil {
 				err = s.plan()
@@ -69,21 +72,21 @@ func (s *stage) plan() error {
 
 func (s *stage) abroadSteps(c *chain.Chain, link *chain.Link) []chain.Step {
 	var steps []chain.Step
-	raw := func(call, why, man string, write func(b *entry.Builder)) {
+	raw := func(call, why, man string, cases func() []chain.Case, write func(b *entry.Builder)) {
 		step := chain.Raw(call, why, man, write)
-		step.NextLife = true
+		step.Cases, step.NextLife = cases, true
 		steps = append(steps, step)
 	}
 	if !c.Made(chain.NetNS, link) {
-		raw("unshare(CLONE_NEWNET)", "the process, and all that it starts, has a network of its own", "network_namespaces(7)", func(b *entry.Builder) {
+		raw("unshare(CLONE_NEWNET)", "the process, and all that it starts, has a network of its own", "network_namespaces(7)", nil, func(b *entry.Builder) {
 			ns.Unshare(b, unix.CLONE_NEWNET)
 		})
 	}
-	raw("RTM_NEWLINK veth "+s.link.ifname, "the helper makes it: one end in this namespace, one at the bridge", "veth(4)", func(b *entry.Builder) {
+	raw("RTM_NEWLINK veth "+s.link.ifname, "the helper makes it: one end in this namespace, one at the bridge", "veth(4)", s.told(wireAbroadTold), func(b *entry.Builder) {
 		s.abroad.Wire(b, s.helper)
 		b.Dismiss(s.helper)
 	})
-	raw("RTM_NEWADDR, RTM_NEWROUTE "+s.link.ifname, "addresses, default routes, and lo", "rtnetlink(7)", func(b *entry.Builder) {
+	raw("RTM_NEWADDR, RTM_NEWROUTE "+s.link.ifname, "addresses, default routes, and lo", "rtnetlink(7)", s.told(bridge.Outlook.Configure), func(b *entry.Builder) {
 		s.abroad.Configure(b)
 	})
 	return steps

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"staves/lib/bridge"
+	"staves/lib/chain"
 	"staves/lib/diag"
 )
 
@@ -104,6 +105,8 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 			return err
 		}
 		defer host.Close()
+		s.tell = chain.TraceAdmin(fs, Tool.Name, "--"+a.option)
+		host.Tell(s.tell)
 		return a.do(host, fs, words)
 	}
 }
@@ -210,13 +213,13 @@ func (s *stage) publishFor(host *bridge.Host, _ *pflag.FlagSet, words []string) 
 	if all, err = directed(all, end.Addrs); err != nil {
 		return err
 	}
-	firewall, err := bridge.OpenFirewall()
+	firewall, err := s.openFirewall()
 	if err != nil {
 		return err
 	}
 	defer firewall.Close()
 	if s.localhost() {
-		if err := b.Localhost(); err != nil {
+		if err := host.Localhost(b); err != nil {
 			return err
 		}
 	}
@@ -250,7 +253,7 @@ func (s *stage) withdraw(host *bridge.Host, _ *pflag.FlagSet, words []string) er
 	if err := permitted(host); err != nil {
 		return err
 	}
-	firewall, err := bridge.OpenFirewall()
+	firewall, err := s.openFirewall()
 	if err != nil {
 		return err
 	}
@@ -315,7 +318,7 @@ func (s *stage) collect(host *bridge.Host, _ *pflag.FlagSet, words []string) err
 	if err := permitted(host); err != nil {
 		return err
 	}
-	firewall, err := bridge.OpenFirewall()
+	firewall, err := s.openFirewall()
 	if err != nil {
 		return err
 	}

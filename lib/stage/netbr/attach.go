@@ -132,7 +132,7 @@ func (s *stage) detachFrom(host *bridge.Host, _ *pflag.FlagSet, words []string) 
 	if err := permitted(host); err != nil {
 		return err
 	}
-	firewall, err := bridge.OpenFirewall()
+	firewall, err := s.openFirewall()
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type wiring struct {
 	sockets  []int
 	abroad   *bridge.Abroad
 	helper   *entry.Helper
+	tell     func(line string) // what is sent to the kernel, nil where nobody reads that
 }
 
 // Steps are taken in one life, one behind the other: they need nothing of what an
@@ -31,8 +32,9 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		return append(s.abroadSteps(c, link), s.nameSteps(c, link)...)
 	}
 	var steps []chain.Step
-	step := func(call, why, man string, do func() error) {
-		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, Outside: true, Do: func(r *chain.Run) error {
+	step := func(call, why, man string, cases func() []chain.Case, do func() error) {
+		steps = append(steps, chain.Step{Call: call, Why: why, Man: man, Cases: cases, Outside: true, Do: func(r *chain.Run) error {
+			s.tell = r.Tell()
 			if err := do(); err != nil {
 				return s.undo(err)
 			}
@@ -42,14 +44,14 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 		}})
 	}
 	if len(s.listen) > 0 {
-		step("socket, bind, listen", "a socket stays in the network namespace that it was made in", "listen(2)", s.openListeners)
+		step("socket, bind, listen", "a socket stays in the network namespace that it was made in", "listen(2)", nil, s.openListeners)
 	}
-	step("find or make bridge "+s.bridge, "its subnets have the addresses, its own are the gateways", "bridge(8)", s.ensure)
-	step("unshare(CLONE_NEWNET)", "the process, and all that it starts, has a network of its own", "network_namespaces(7)", s.unshare)
-	step("RTM_NEWLINK veth "+s.link.ifname, "one end in this namespace, one at the bridge, whose name is the lease of the address", "veth(4)", s.wire)
-	step("RTM_NEWADDR, RTM_NEWROUTE "+s.link.ifname, "addresses, default routes, and lo", "rtnetlink(7)", s.configure)
+	step("find or make bridge "+s.bridge, "its subnets have the addresses, its own are the gateways", "bridge(8)", s.told(s.ensureTold), s.ensure)
+	step("unshare(CLONE_NEWNET)", "the process, and all that it starts, has a network of its own", "network_namespaces(7)", nil, s.unshare)
+	step("RTM_NEWLINK veth "+s.link.ifname, "one end in this namespace, one at the bridge, whose name is the lease of the address", "veth(4)", s.told(bridge.Outlook.Wire), s.wire)
+	step("RTM_NEWADDR, RTM_NEWROUTE "+s.link.ifname, "addresses, default routes, and lo", "rtnetlink(7)", s.told(bridge.Outlook.Configure), s.configure)
 	if len(s.publish) > 0 {
-		step("NFT_MSG_NEWSETELEM "+strings.Join(s.publish, ", "), "an element of a map has the host's port lead here", "nft(8)", s.publishPorts)
+		step("NFT_MSG_NEWSETELEM "+strings.Join(s.publish, ", "), "an element of a map has the host's port lead here", "nft(8)", s.told(s.publishTold), s.publishPorts)
 	}
 	return append(steps, s.nameSteps(c, link)...)
 }
@@ -69,19 +71,27 @@ func (s *stage) ensure() error {
 	if s.host, err = bridge.Open(); err != nil {
 		return err
 	}
+	s.host.Tell(s.tell)
 	if s.br, err = s.host.Ensure(spec); err != nil {
 		return s.hinted(err)
 	}
 	if s.localhost() {
-		if err := s.br.Localhost(); err != nil {
+		if err := s.host.Localhost(s.br); err != nil {
 			return err
 		}
 	}
-	s.firewall, err = bridge.OpenFirewall()
-	if err != nil && len(s.publish) > 0 {
+	if s.firewall, err = s.openFirewall(); err != nil && len(s.publish) > 0 {
 		return err
 	}
 	return nil
+}
+
+func (s *stage) openFirewall() (*bridge.Firewall, error) {
+	f, err := bridge.OpenFirewall()
+	if err == nil {
+		f.Tell(s.tell)
+	}
+	return f, err
 }
 
 func (s *stage) unshare() error {
@@ -116,7 +126,7 @@ func (s *stage) wire() error {
 	return err
 }
 
-func (s *stage) configure() error { return bridge.Configure(s.lease) }
+func (s *stage) configure() error { return bridge.Configure(s.lease, s.tell) }
 
 func (s *stage) publishPorts() error {
 	all, err := mappings(s.publish)

@@ -140,7 +140,7 @@ func (i *inside) settle(p *plan) {
 		p.raw("sethostname("+i.hostname+")", "the uts namespace has its own host name", "sethostname(2)", func(b *entry.Builder) { ns.SetHostname(b, i.hostname) })
 	}
 	if p.makes(unix.CLONE_NEWNET) && i.lo == "up" {
-		p.raw("bring up lo", "a new network namespace has lo, but down", "netdevice(7)", ns.LoopbackUp)
+		p.raw("ioctl(SIOCSIFFLAGS) on lo", "a new network namespace has lo, but down", "netdevice(7)", ns.LoopbackUp)
 	}
 	if i.fixed() {
 		p.raw("mount binfmt_misc, write register", "the interpreter is one of the old root", "mount(2)", func(b *entry.Builder) {
