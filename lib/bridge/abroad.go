@@ -160,7 +160,7 @@ func (a *Abroad) attempt(b *entry.Builder, what string, socket entry.Reg, i int)
 
 // dress is what Host.dress does, as far as it does not take the index of the link.
 func (a *Abroad) dress(b *entry.Builder, socket entry.Reg, l Lease) {
-	for _, e := range l.Extra {
+	for _, e := range l.further() {
 		a.ask(b, "name link "+l.Host, socket, alsoCalled(l.Host, leaseName(e.Addr()))).must(b, "take "+e.Addr().String(), unix.EEXIST)
 	}
 	if a.request.Name != "" {
