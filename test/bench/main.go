@@ -23,7 +23,16 @@ func main() {
 	keep := flag.String("keep", "", "write the ratios to `FILE`, for -check")
 	margin := flag.Float64("margin", 0.25, "by how much, as a `FRACTION`, a ratio may be worse")
 	counts := flag.Bool("counts", false, "count instructions and system calls in place of time, for -keep and -check")
+	apart := flag.Bool("breakdown", false, "tell where the time of one full chain goes, with perf")
 	flag.Parse()
+
+	if *apart {
+		if err := breakdown(*runs); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 
 	var results []result
 	var kept map[string]float64

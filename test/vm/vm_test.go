@@ -193,9 +193,9 @@ func (r *result) again(t *testing.T) {
 }
 
 // parse reads what a test binary writes with -test.v=test2json, and returns the tests
-// that have no tests within them.
+// that have no tests within them. (Without -t there are no durations.)
 func parse(output io.Reader) ([]*result, error) {
-	cmd := exec.Command("go", "tool", "test2json")
+	cmd := exec.Command("go", "tool", "test2json", "-t")
 	cmd.Stdin = output
 	b, err := cmd.Output()
 	if err != nil {
