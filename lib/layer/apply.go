@@ -149,6 +149,70 @@ func (a *applier) entry(h *tar.Header, contents io.Reader) error {
 	return a.makeFile(dir, name, h, contents)
 }
 
+// directory opens a directory, for what is in it; a link at its end is followed inside
+// the tree. What is missing on the way is made.
+func (a *applier) directory(p string) (int, error) {
+	if p == "" {
+		return a.open("", unix.O_PATH|unix.O_DIRECTORY)
+	}
+	fd, err := a.open(p+"/.", unix.O_PATH|unix.O_DIRECTORY)
+	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
+		return fd, err
+	}
+	parent, err := a.directory(parentOf(p))
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(parent)
+	name := path.Base(p)
+	err = unix.Mkdirat(parent, name, 0o755)
+	if errors.Is(err, unix.EEXIST) {
+		n := node{path: p, dir: parent, name: name}
+		if err := unix.Fstatat(parent, name, &n.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return -1, err
+		}
+		gone, err := n.whiteout()
+		if err != nil {
+			return -1, err
+		}
+		if a.form == Lower && gone {
+			return a.replace(parent, name, 0o755)
+		}
+		if n.stat.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return -1, fmt.Errorf("%s is a link that leads to no directory of the tree: %w", p, unix.ENOENT)
+		}
+		return -1, fmt.Errorf("%s: %w", p, unix.ENOTDIR)
+	}
+	if err != nil {
+		return -1, err
+	}
+	return openDir(parent, name)
+}
+
+// replace puts a directory, and opens it, in the place of something else of this layer: of
+// what lies beneath a lower directory, nothing comes back into view.
+func (a *applier) replace(dir int, name string, mode uint32) (int, error) {
+	if err := unix.Unlinkat(dir, name, 0); err != nil {
+		return -1, err
+	}
+	if err := unix.Mkdirat(dir, name, mode); err != nil {
+		return -1, err
+	}
+	fd, err := openDir(dir, name)
+	if err != nil || a.form != Lower {
+		return fd, err
+	}
+	if err := a.opaque(fd); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func openDir(dir int, name string) (int, error) {
+	return unix.Openat(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
 // deletion does what the mark called name says of the directory at path in.
 func (a *applier) deletion(dir int, in, name string) error {
 	made := func(p string) bool { return a.made[p] }
@@ -164,17 +228,26 @@ func (a *applier) deletion(dir int, in, name string) error {
 		return errors.New("it deletes no name")
 	}
 	p := strings.TrimPrefix(in+"/"+victim, "/")
-	if a.form == Tree {
-		return remove(dir, victim, p, made)
+	if err := remove(dir, victim, p, made); err != nil || a.form == Tree {
+		return err
 	}
-	if a.made[p] {
-		return nil // this layer puts something in its place
+	if !a.made[p] {
+		return hide(dir, victim)
 	}
-	if err := unix.Mknodat(dir, victim, unix.S_IFCHR, 0); !errors.Is(err, unix.EEXIST) {
-		return err // everybody may make this one, since Linux 5.8
+	// This layer puts something in its place. A directory would be merged.
+	fd, err := openDir(dir, victim)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return a.opaque(fd)
 }
+
+// hide makes a whiteout, as everybody may since Linux 5.8.
+func hide(dir int, name string) error { return unix.Mknodat(dir, name, unix.S_IFCHR, 0) }
 
 // opaque marks a directory for overlays of both kinds. Without a privilege trusted.*
 // cannot be set; then the layer is of use with userxattr only, which is what its maker has.
@@ -189,17 +262,20 @@ func (a *applier) opaque(dir int) error {
 }
 
 func (a *applier) makeDir(dir int, name, p string, h *tar.Header) error {
-	var st unix.Stat_t
-	err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		err = remove(dir, name, p, func(string) bool { return false })
-		st = unix.Stat_t{}
-	}
-	if st.Ino == 0 && (err == nil || errors.Is(err, unix.ENOENT)) {
-		err = unix.Mkdirat(dir, name, 0o700)
-	}
 	a.dirs = append(a.dirs, directory{p, h})
-	return err
+	err := unix.Mkdirat(dir, name, 0o700)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return err
+	}
+	fd, err := a.replace(dir, name, 0o700)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }
 
 func (a *applier) makeFile(dir int, name string, h *tar.Header, contents io.Reader) error {
@@ -223,6 +299,9 @@ func (a *applier) makeFile(dir int, name string, h *tar.Header, contents io.Read
 		err = unix.Mknodat(dir, name, kind|mode, device)
 		if errors.Is(err, unix.EPERM) {
 			a.lost.Devices++
+			if a.form == Lower {
+				return hide(dir, name) // what it replaces
+			}
 			return nil
 		}
 	default:

@@ -108,6 +108,11 @@ func TestApply(t *testing.T) {
 		{"made, then deleted beneath", []tar.Header{file("d/a", "5"), file("d/.wh.a", "")}, strings.Replace(all, "a=1", "a=5", 1), "d/ d/a=5"},
 		{"opaque first", []tar.Header{dir("d"), file("d/.wh..wh..opq", ""), file("d/x", "5")}, "d/ d/x=5 f=4 l->d", "d/! d/x=5"},
 		{"opaque last", []tar.Header{file("d/s/x", "5"), file("d/.wh..wh..opq", "")}, "d/ d/s/ d/s/x=5 f=4 l->d", "d/! d/s/ d/s/x=5"},
+		{"a directory that replaces one", []tar.Header{file(".wh.d", ""), dir("d"), file("d/x", "5")}, "d/ d/x=5 f=4 l->d", "d/! d/x=5"},
+		{"the same, the deletion last", []tar.Header{dir("d"), file("d/x", "5"), file(".wh.d", "")}, "d/ d/x=5 f=4 l->d", "d/! d/x=5"},
+		{"the same, without a word of the directory", []tar.Header{file(".wh.d", ""), file("d/s/x", "5")}, "d/ d/s/ d/s/x=5 f=4 l->d", "d/! d/s/ d/s/x=5"},
+		{"a deletion in it, then of it", []tar.Header{file("d/.wh.a", ""), file(".wh.d", "")}, "f=4 l->d", "d*"},
+		{"a file, then a directory", []tar.Header{file("d", "5"), dir("d"), file("d/x", "6")}, "d/ d/x=6 f=4 l->d", "d/! d/x=6"},
 		{"a file for a directory", []tar.Header{file("d", "5")}, "d=5 f=4 l->d", "d=5"},
 		{"a directory for a file", []tar.Header{dir("f"), file("f/x", "5")}, "d/ d/a=1 d/b=2 d/s/ d/s/c=3 f/ f/x=5 l->d", "f/ f/x=5"},
 		{"a directory for a link", []tar.Header{dir("l")}, strings.Replace(all, "l->d", "l/", 1), "l/"},
@@ -149,6 +154,33 @@ func TestApply(t *testing.T) {
 				t.Errorf("packed and unpacked: %s\nwant %s", got, c.lower)
 			}
 		})
+	}
+}
+
+// A name that is no directory is said, and what it is.
+func TestApplyNoDirectory(t *testing.T) {
+	for _, form := range []Form{Tree, Lower} {
+		for want, layer := range map[string][]tar.Header{
+			"unpack l/s/x: l is a link that leads to no directory of the tree: no such file or directory": {link("l", "nowhere"), file("l/s/x", "1")},
+			"unpack m/x: m is a link that leads to no directory of the tree: no such file or directory":   {file("f", "1"), link("m", "f"), file("m/x", "1")},
+			"unpack f/s/x: f: not a directory": {file("f", "1"), file("f/s/x", "1")},
+		} {
+			if _, err := Apply(t.TempDir(), archive(t, layer...), form); err == nil || err.Error() != want {
+				t.Errorf("form %d: %v\nwant %s", form, err, want)
+			}
+		}
+	}
+}
+
+// A device that an ordinary user may not make hides what it replaces all the same.
+func TestDeviceLeftOut(t *testing.T) {
+	root := t.TempDir()
+	h := tar.Header{Typeflag: tar.TypeChar, Name: "f", Devmajor: 1, Devminor: 3}
+	if _, err := Apply(root, archive(t, h), Lower); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, root); got != "f*" { // it, or a whiteout
+		t.Error(got)
 	}
 }
 

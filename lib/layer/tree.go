@@ -44,27 +44,6 @@ func (t *tree) open(p string, flags int) (int, error) {
 	}
 }
 
-// directory opens a directory, for what is in it; a link at its end is followed inside
-// the tree. What is missing on the way is made.
-func (t *tree) directory(p string) (int, error) {
-	fd, err := t.open(p+"/.", unix.O_PATH|unix.O_DIRECTORY)
-	if p == "" {
-		fd, err = t.open("", unix.O_PATH|unix.O_DIRECTORY)
-	}
-	if !errors.Is(err, unix.ENOENT) || p == "" {
-		return fd, err
-	}
-	parent, err := t.directory(parentOf(p))
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(parent)
-	if err := unix.Mkdirat(parent, path.Base(p), 0o755); err != nil {
-		return -1, err // EEXIST: a link that leads nowhere
-	}
-	return unix.Openat(parent, path.Base(p), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-}
-
 func parentOf(p string) string {
 	dir := path.Dir(p)
 	if dir == "." {
