@@ -69,10 +69,10 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	}
 	if link.Operand != "" {
 		var st unix.Stat_t
-		err := unix.Lstat(link.Operand, &st)
+		err := unix.Lstat(itself(link.Operand), &st)
 		if errors.Is(err, unix.ENOENT) && strings.Contains(link.Operand, "/") {
 			// It is made; what it is made in must be there.
-			err = unix.Stat(filepath.Dir(link.Operand), &st)
+			err = unix.Stat(filepath.Dir(itself(link.Operand)), &st)
 		}
 		if err != nil {
 			return chain.OperandError(link, err)
@@ -134,8 +134,9 @@ func (s *stage) binds(c *chain.Chain, link *chain.Link) bool {
 // target opens the directory that becomes /dev.
 func (s *stage) target(b *entry.Builder, c *chain.Chain, link *chain.Link) entry.Reg {
 	if link.Operand != "" {
-		b.Try("make "+link.Operand, unix.EEXIST, unix.SYS_MKDIRAT, unix.AT_FDCWD, link.Operand, 0o755)
-		return b.Get("open "+link.Operand, unix.SYS_OPENAT, unix.AT_FDCWD, link.Operand, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		dir := itself(link.Operand)
+		b.Try("make "+dir, unix.EEXIST, unix.SYS_MKDIRAT, unix.AT_FDCWD, dir, 0o755)
+		return b.Get("open "+dir, unix.SYS_OPENAT, unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	}
 	root := c.State.Root
 	if root == "" {
@@ -145,4 +146,19 @@ func (s *stage) target(b *entry.Builder, c *chain.Chain, link *chain.Link) entry
 	tree.Name = "" // in errors, paths are those in the new root
 	defer b.Close(tree.FD)
 	return tree.RealDir(b, "dev")
+}
+
+// itself is path without the slashes and dots at its end, which make the kernel follow a
+// symbolic link even where it is told not to (path_resolution(7)).
+func itself(path string) string {
+	for {
+		shorter := strings.TrimSuffix(strings.TrimSuffix(path, "/."), "/")
+		switch shorter {
+		case path:
+			return path
+		case "":
+			return "/"
+		}
+		path = shorter
+	}
 }
