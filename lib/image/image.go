@@ -175,7 +175,11 @@ func saved(dir, ref string) ([]Layer, error) {
 	}
 	var all []Layer
 	for i, l := range list[0].Layers {
-		all = append(all, Layer{File: inside(dir, l), DiffID: ids[i]})
+		layer := Layer{File: inside(dir, l), DiffID: ids[i]}
+		if st, err := os.Lstat(layer.File); err == nil { // if not, to unpack it says why
+			layer.Size = st.Size()
+		}
+		all = append(all, layer)
 	}
 	return all, checkAll(ids)
 }
