@@ -112,13 +112,17 @@ func (ids *IDs) Reach(now *State) ([]uint32, error) {
 	if SameGroups(ids.Groups, now.Groups) {
 		return now.Groups, nil
 	}
+	missing, left := ids.groupsLeft(now.Groups)
+	if !now.Permitted.Has(SETGID) && len(missing) == 0 && len(left) == 0 && !slices.Contains(now.Groups, Overflow) {
+		return now.Groups, nil // they differ in the group itself, which counts anyhow
+	}
 	// Whether it is denied shows in a call that cannot succeed: EINVAL for a list that is
 	// too long comes after EPERM.
 	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 65537, 0, 0)
 	if errno != unix.EPERM || !now.Effective.Has(SETGID) {
 		return slices.Sorted(slices.Values(ids.Groups)), nil // what else is wrong shows when it is done
 	}
-	if missing, left := ids.groupsLeft(now.Groups); len(missing) > 0 {
+	if len(missing) > 0 {
 		return nil, fmt.Errorf("take groups %s: %w (%w)", GroupsText(missing), errGroupsStay, errno)
 	} else if len(left) > 0 {
 		return nil, fmt.Errorf("leave groups %s: %w (%w)", GroupsText(left), errGroupsStay, errno)

@@ -25,7 +25,9 @@ preset is cut down to what the process holds; a capability that --keep names and
 the process does not hold is an error.
 
 The preset is docker; with --keep and no --preset it is none. no_new_privs is set,
-whatever the other options, unless --allow-new-privs.
+whatever the other options, unless --allow-new-privs. An ordinary user may
+not lower the bounding set: under no_new_privs, where it gives nothing, it stays as it
+is for one who says nothing about capabilities.
 
 Root (user 0) has what is left. Another user has what --keep names, as ambient
 capabilities, which programs need not know of; the preset only bounds what a setuid

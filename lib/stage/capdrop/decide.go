@@ -47,6 +47,9 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 	if err := s.user.become(&want, ids); err != nil {
 		return nil, err
 	}
+	if s.leavesBounding(link, now, &want) {
+		want.Bounding = now.Bounding
+	}
 	s.decideSets(&want, asked&held)
 	if s.bits.mode != caps.Uncertain {
 		s.bits.mode.Apply(&want)
@@ -55,6 +58,19 @@ func (s *stage) decide(link *chain.Link, now *caps.State, ids *caps.IDs) (*caps.
 		return nil, err
 	}
 	return &want, possible(now, &want)
+}
+
+// leavesBounding tells whether the bounding set stays as it is, since it cannot be lowered,
+// nobody has asked for that, and it gives nothing: to a process that neither is root nor
+// becomes it, only files have capabilities to give, and not under no_new_privs.
+func (s *stage) leavesBounding(link *chain.Link, now, want *caps.State) bool {
+	root := slices.Contains(now.UID[:], 0) || slices.Contains(want.UID[:], 0)
+	return !now.Permitted.Has(caps.SETPCAP) && want.NoNewPrivs && !root && !s.asksForSets(link)
+}
+
+// asksForSets tells whether an option says anything about capabilities.
+func (s *stage) asksForSets(link *chain.Link) bool {
+	return slices.ContainsFunc([]string{"keep", "drop", "preset", "inh", "amb", "bnd", "iab", "mode"}, link.Flags.Changed)
 }
 
 // decideSets decides on the sets of a process; all is what was asked for and is held.
@@ -97,12 +113,10 @@ func (s *stage) mayInherit(now, want *caps.State) error {
 // possible names the capability that the way from now to want takes and that is not
 // there.
 func possible(now, want *caps.State) error {
-	need := func(what string, n int) error {
+	need := func(what string, n int, without ...string) error {
 		err := fmt.Errorf("%s: %s: %w", what, caps.Name(n), unix.EPERM)
 		if now.UID[1] != 0 && now.Permitted == 0 {
-			return diag.WithHint(err,
-				"an ordinary user holds it in a user namespace: nsrun -U -r -- capdrop ...",
-				"no_new_privs alone needs no privilege: capdrop --preset all -- ...")
+			return diag.WithHint(err, append([]string{"an ordinary user holds it in a user namespace: nsrun -U -r -- capdrop ..."}, without...)...)
 		}
 		return diag.WithHint(err, "this process does not hold it: grep CapPrm /proc/self/status")
 	}
@@ -112,13 +126,13 @@ func possible(now, want *caps.State) error {
 	has := now.Permitted.Has
 	switch {
 	case want.Bounding != now.Bounding && !has(caps.SETPCAP):
-		return need("lower the bounding set", caps.SETPCAP)
+		return need("lower the bounding set", caps.SETPCAP, "to leave it as it is takes no privilege: capdrop --preset all -- ...")
 	case !may(want.UID, now.UID) && !has(caps.SETUID):
 		return need("change the user", caps.SETUID)
 	case !may(want.GID, now.GID) && !has(caps.SETGID):
 		return need("change the group", caps.SETGID)
 	case !caps.SameGroups(want.Groups, now.Groups) && !has(caps.SETGID):
-		return need("change the supplementary groups", caps.SETGID)
+		return need("change the supplementary groups", caps.SETGID, "to leave them as they are takes no privilege: --keep-groups")
 	case want.Securebits != now.Securebits && !has(caps.SETPCAP):
 		return need("change the securebits", caps.SETPCAP)
 	case want.Ambient != 0 && now.Securebits&caps.NoCapAmbientRaise != 0:

@@ -27,6 +27,9 @@ func TestDecide(t *testing.T) {
 	root := caps.State{Permitted: full, Effective: full, Bounding: full, Last: 40}
 	poor := caps.State{Permitted: 0x1ff, Effective: 0x1ff, Bounding: full, Last: 40} // chown to setpcap
 	user := caps.State{Bounding: full, Last: 40, UID: [3]uint32{1000, 1000, 1000}, GID: [3]uint32{1000, 1000, 1000}}
+	holder := user // of one capability, as by a file's
+	holder.Permitted, holder.Effective, holder.Inheritable, holder.Ambient = 1<<13, 1<<13, 1<<13, 1<<13
+	powerless := caps.State{Bounding: full, Last: 40} // root without a capability
 	noroot := root
 	noroot.Securebits = caps.NoRoot
 	docker := caps.Docker
@@ -68,7 +71,20 @@ func TestDecide(t *testing.T) {
 
 		// An ordinary user has nothing to lose, and no right to lower the bounding set.
 		{words: "--preset all", now: user, bounding: full},
-		{words: "", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "--drop chown", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "--preset docker", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "--keep none", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "--bnd none", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "--mode nopriv", now: user, err: "lower the bounding set: cap_setpcap"},
+
+		// What nobody asked to lower stays, where that gives nobody anything.
+		{words: "", now: user, bounding: full},
+		{words: "--nice 5 --user 1000", now: user, bounding: full},
+		{words: "", now: holder, bounding: full},
+		{words: "--user 0", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "--allow-new-privs", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "", now: powerless, err: "lower the bounding set: cap_setpcap"},
+		{words: "--user 1000", now: powerless, err: "lower the bounding set: cap_setpcap"},
 		{words: "--keep chown", now: user, err: "cap_chown: not held"},
 		{words: "--preset all --user 0", now: user, err: "change the user: cap_setuid"},
 		{words: "--preset all --user 1000:5", now: user, err: "change the group: cap_setgid"},

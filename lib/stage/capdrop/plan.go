@@ -50,6 +50,17 @@ func (p *plan) foreseen() bool {
 	return true
 }
 
+// leavesBounding tells whether it is known before that the bounding set stays as it is.
+func (p *plan) leavesBounding() bool {
+	now, err := caps.Read()
+	if err != nil || p.chain.Made(chain.UserNS, p.link) {
+		return false
+	}
+	want := now
+	want.NoNewPrivs = now.NoNewPrivs || p.stage.noPriv.on()
+	return p.stage.leavesBounding(p.link, &now, &want)
+}
+
 // wield has the steps from here on use all that is permitted, which may be more than what
 // is effective.
 func (p *plan) wield(b *entry.Builder) {

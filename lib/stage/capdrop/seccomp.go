@@ -108,7 +108,8 @@ func (f *filter) step(p *plan, final bool) chain.Step {
 					return err
 				}
 			}
-			compiled, err := f.compile(p.want.Bounding)
+			// What was asked for counts where the bounding set could not be lowered to it.
+			compiled, err := f.compile(p.stage.sets.bounding(p.link) & p.want.Bounding)
 			if err != nil {
 				return err
 			}

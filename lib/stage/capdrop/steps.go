@@ -82,8 +82,11 @@ func (s *stage) boundingStep(p *plan) chain.Step {
 	if s.bits.mode == caps.NoPriv {
 		left = "none"
 	}
-	return p.step("prctl(PR_CAPBSET_DROP) all but "+left,
-		"no program executed from here on can get the others back, not even as root", "prctl(2)",
+	call, why := "prctl(PR_CAPBSET_DROP) all but "+left, "no program executed from here on can get the others back, not even as root"
+	if p.chain.Told() && p.leavesBounding() {
+		call, why = "the bounding set stays: it takes cap_setpcap to lower it", "under no_new_privs no program gets anything out of it"
+	}
+	return p.step(call, why, "prctl(2)",
 		func(b *entry.Builder) error {
 			p.wield(b)
 			if more := p.want.Inheritable &^ p.now.Inheritable; more != 0 { // what is bounded by then cannot be added
@@ -96,9 +99,11 @@ func (s *stage) boundingStep(p *plan) chain.Step {
 
 func (s *stage) userStep(p *plan) chain.Step {
 	if s.user.text == "" {
-		return p.step("setgroups()", "the groups decide on access as the user does", "setgroups(2)",
+		return p.step("setgroups() if need be", "the groups decide on access as the user does", "setgroups(2)",
 			func(b *entry.Builder) error {
-				caps.SetGroups(b, p.want.Groups)
+				if !caps.SameGroups(p.want.Groups, p.now.Groups) {
+					caps.SetGroups(b, p.want.Groups)
+				}
 				return nil
 			})
 	}
