@@ -40,8 +40,20 @@ func (l *Lost) Add(more Lost) {
 	l.Owners, l.Devices, l.Xattrs = l.Owners+more.Owners, l.Devices+more.Devices, l.Xattrs+more.Xattrs
 }
 
-// ErrZstd is what [Apply] says of an archive that it cannot read itself.
-var ErrZstd = errors.New("compressed with zstd")
+// CompressedError is what [Apply] says of an archive that it cannot read itself.
+type CompressedError struct {
+	Program string // which decompresses it, with -dc
+}
+
+func (e *CompressedError) Error() string { return "compressed with " + e.Program }
+
+// foreign is how what those programs write begins. A tar archive begins with a file's
+// name, which may be BZh too.
+var foreign = []struct{ program, first, soon string }{
+	{"zstd", "\x28\xb5\x2f\xfd", ""},
+	{"xz", "\xfd7zXZ", ""},
+	{"bzip2", "BZh", "1AY&SY"},
+}
 
 // Apply unpacks a layer, a tar archive that may be compressed by gzip, into a directory.
 // Neither the archive nor what is in the directory need be trusted. A failure leaves the
@@ -59,7 +71,9 @@ func Apply(dir string, r io.Reader, form Form) (Lost, error) {
 	a := applier{tree: t, form: form, made: map[string]bool{}, zeros: make([]byte, blockSize)}
 	old := unix.Umask(0)
 	defer unix.Umask(old)
-	archive := tar.NewReader(plain)
+	in := &counter{Reader: plain}
+	archive := tar.NewReader(in)
+	var end int64 // of the entry before
 	for {
 		h, err := archive.Next()
 		if err == io.EOF {
@@ -71,6 +85,15 @@ func Apply(dir string, r io.Reader, form Form) (Lost, error) {
 		if err := a.entry(h, archive); err != nil {
 			return a.lost, fmt.Errorf("unpack %s: %w", h.Name, err)
 		}
+		if _, err := io.Copy(io.Discard, archive); err != nil {
+			return a.lost, fmt.Errorf("read the archive: %w", err)
+		}
+		end = (in.n + tarBlock - 1) &^ (tarBlock - 1)
+	}
+	// Package tar takes any end between two entries for the archive's: one in the padding
+	// of a file, and one after a header that belongs to the next.
+	if in.n < end || in.n > end && in.zeros < tarBlock {
+		return a.lost, fmt.Errorf("read the archive: %w", io.ErrUnexpectedEOF)
 	}
 	// What follows the end of the archive belongs to it too: a digest counts it.
 	if _, err := io.Copy(io.Discard, plain); err != nil {
@@ -79,10 +102,34 @@ func Apply(dir string, r io.Reader, form Form) (Lost, error) {
 	return a.lost, a.finish()
 }
 
-// Decompress reads an archive that may be compressed by gzip. It recognizes zstd: [ErrZstd].
+// tarBlock is what every part of a tar archive is a multiple of.
+const tarBlock = 512
+
+// counter counts what is read, and the zeros at its end.
+type counter struct {
+	io.Reader
+	n, zeros int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	rest := n
+	for rest > 0 && p[rest-1] == 0 {
+		rest--
+	}
+	if rest > 0 {
+		c.zeros = 0
+	}
+	c.zeros += int64(n - rest)
+	return n, err
+}
+
+// Decompress reads an archive that may be compressed by gzip. What
+// others compress with, it recognizes: [CompressedError].
 func Decompress(r io.Reader) (io.Reader, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
-	magic, err := b.Peek(4)
+	magic, err := b.Peek(10)
 	switch {
 	case err != nil && err != io.EOF:
 		return nil, fmt.Errorf("read the archive: %w", unwrap(err))
@@ -92,10 +139,13 @@ func Decompress(r io.Reader) (io.Reader, error) {
 			return nil, fmt.Errorf("read the archive: %w", err)
 		}
 		return z, nil
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		return nil, fmt.Errorf("read the archive: %w", ErrZstd)
 	case len(magic) == 0:
 		return nil, errors.New("read the archive: it is empty")
+	}
+	for _, f := range foreign {
+		if bytes.HasPrefix(magic, []byte(f.first)) && bytes.Contains(magic, []byte(f.soon)) {
+			return nil, fmt.Errorf("read the archive: %w", &CompressedError{f.program})
+		}
 	}
 	return b, nil
 }

@@ -304,10 +304,41 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// An archive that was cut off is none, wherever: but where a file ends, since the mark of
+// the end may be missing (tar(1) takes such ones too).
+func TestCutOff(t *testing.T) {
+	long := file(strings.Repeat("n", 150), "5")
+	long.PAXRecords = map[string]string{paxXattr + "user.mine": "value"}
+	long.Format = tar.FormatPAX
+	parts := [][]tar.Header{{dir("BZh"), file("BZh/f", strings.Repeat("x", 700))}, {long}, {link("l", "d")}}
+	ends := map[int]bool{}
+	var whole []tar.Header
+	const mark = 1024
+	for _, p := range parts {
+		for _, h := range p {
+			whole = append(whole, h)
+			ends[archive(t, whole...).Len()-mark] = true
+		}
+	}
+	text := archive(t, whole...).Bytes()
+	ends[len(text)-mark/2] = true // one block of zeros
+	for n := 1; n < len(text); n++ {
+		if n%32 > 1 {
+			continue
+		}
+		_, err := Apply(t.TempDir(), bytes.NewReader(text[:n]), Tree)
+		if (err == nil) != ends[n] || err != nil && !strings.HasSuffix(err.Error(), "read the archive: unexpected EOF") {
+			t.Errorf("%d of %d bytes: %v", n, len(text), err)
+		}
+	}
+}
+
 func TestNotAnArchive(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                   "it is empty",
-		"\x28\xb5\x2f\xfd":   "zstd",
+		"\x28\xb5\x2f\xfd":   "compressed with zstd",
+		"\xfd7zXZ\x00":       "compressed with xz",
+		"BZh91AY&SY":         "compressed with bzip2",
 		"\x1f\x8b":           "read the archive",
 		"no tar, but a text": "read the archive",
 	} {

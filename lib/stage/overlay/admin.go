@@ -209,9 +209,10 @@ func apply(from, dir string) error {
 		in = f
 	}
 	lost, err := layer.Apply(dir, in, layer.Tree)
+	var foreign *layer.CompressedError
 	switch {
-	case errors.Is(err, layer.ErrZstd):
-		return diag.WithHint(err, "zstd -dc "+from+" | overlay --apply - "+dir)
+	case errors.As(err, &foreign):
+		return diag.WithHint(err, foreign.Program+" -dc "+from+" | overlay --apply - "+dir)
 	case err != nil:
 		return err
 	}
