@@ -34,23 +34,10 @@ func (p *parser) pipeline(c *Chain, tool *Tool, words []string) (whole *Chain, d
 	if err != nil {
 		return c, false, err
 	}
-	// Without a program it is for somebody else to have one.
-	onwards := !p.explain && !p.disguise && (c.Payload == nil || c.shell) && (isPipe(1) || fromPipe && isFile(1))
-	if onwards && c.Payload == nil && !fromPipe {
-		reader, _ := p.reader()
-		onwards = reader != 0 // otherwise it does its step and returns, whoever has its output
-	}
-	switch {
-	case given == nil && !onwards:
-		return c, false, nil
-	case given == nil:
-		given, whole = &plan{}, c
-	case given.failed != "" && onwards:
-		_ = passOn(given, -1) // the last stage says what failed
-		return c, true, &Error{Status: StatusFailed}
-	case given.failed != "":
-		return c, false, fmt.Errorf("a stage before it in the pipeline failed: %s", given.failed)
-	default:
+	whole = c
+	if given == nil {
+		given = &plan{}
+	} else if given.failed == "" {
 		whole = &Chain{failed: c.failed, State: c.State}
 		if whole.State.Plan, err = p.join(given.stages, tool.Name); err != nil {
 			return c, false, err
@@ -59,11 +46,16 @@ func (p *parser) pipeline(c *Chain, tool *Tool, words []string) (whole *Chain, d
 			return c, false, err
 		}
 	}
-	if !onwards {
-		if given.tty != 0 {
-			err = takeTerminal(given.tty)
-		}
-		return whole, false, err
+	switch onwards := p.onwards(c, fromPipe); {
+	case given.failed != "" && onwards:
+		_ = passOn(given, nobody) // the last stage says what failed
+		return c, true, &Error{Status: StatusFailed}
+	case given.failed != "":
+		return c, false, fmt.Errorf("a stage before it in the pipeline failed: %s", given.failed)
+	case !onwards && given.tty != 0:
+		return whole, false, takeTerminal(given.tty)
+	case !onwards:
+		return whole, false, nil
 	}
 	out := &plan{tty: given.tty}
 	for _, l := range whole.Links {
@@ -72,27 +64,45 @@ func (p *parser) pipeline(c *Chain, tool *Tool, words []string) (whole *Chain, d
 	if !fromPipe {
 		out.tty = terminal(0)
 	}
-	until := -1
+	until := nobody
 	if out.tty != 0 && isPipe(1) {
 		until = p.stay()
 	}
 	return whole, true, passOn(out, until)
 }
 
+// onwards tells whether what is to be done is left as a plan for another stage: one without
+// a program leaves it to somebody who has one. c are the words of this process alone.
+func (p *parser) onwards(c *Chain, fromPipe bool) bool {
+	switch {
+	case p.disguise, c.Payload != nil && !c.shell:
+		return false
+	case p.explain: // to a stage, or in words to whoever reads them
+		_, stage := p.reader()
+		return isPipe(1) && stage
+	case !isPipe(1):
+		return fromPipe && isFile(1)
+	case c.Payload == nil && !fromPipe:
+		pid, _ := p.reader()
+		return pid != 0 // otherwise it does its step and returns, whoever has its output
+	}
+	return true
+}
+
 // stay finds the stage that reads the plan, for this process to stay as long as it does: a
 // shell on the terminal, at its end, gives that back to the pipeline's process group, which
-// must have somebody in it. What keys send is for the program. It returns a pidfd.
-func (p *parser) stay() int {
+// must have somebody in it. What keys send is for the program.
+func (p *parser) stay() reader {
 	pid, stage := p.reader()
 	if !stage {
-		return -1
+		return nobody
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return -1
+		return nobody
 	}
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT)
-	return fd
+	return reader{pid, fd}
 }
 
 // given reads the plans that there are for this process: from standard input, where
@@ -179,7 +189,7 @@ func (e *toolError) Unwrap() error { return e.err }
 // this process: it learns that nothing is to be run.
 func (p *parser) pass(failed *plan) {
 	if _, stage := p.reader(); isPipe(1) && stage {
-		_ = passOn(failed, -1) // that it failed is said on standard error
+		_ = passOn(failed, nobody) // that it failed is said on standard error
 	}
 }
 
@@ -200,7 +210,7 @@ func (p *parser) reader() (pid int, stage bool) {
 		}
 		if !last {
 			// What is no stage when the time is over may have become one since it was seen.
-			last = !end.starting(pids, since, true)
+			last = !p.starting(end, pids, since, true)
 			continue
 		}
 		for _, pid = range end.holders(pids) {

@@ -20,6 +20,7 @@ var errUntold = errors.New("read a plan from standard input: no stage writes it"
 func (p *parser) received() (*plan, error) {
 	end, ok := otherEnd(0)
 	last, planSeen := false, false
+	none := 0 // how many times in a row nobody was seen who might become a stage
 	for since := time.Now(); ; time.Sleep(time.Millisecond) {
 		var pids, writers []int
 		if ok {
@@ -40,8 +41,9 @@ func (p *parser) received() (*plan, error) {
 			if !await(pid) {
 				return nil, fmt.Errorf("%s, which comes before it in the pipeline, ended without a plan", tool.Name)
 			}
+			claim()
 			if _, is := planSize(peek(planHeader)); !is {
-				return nil, nil // somebody else's words, before it
+				return nil, fmt.Errorf("something else stands before the plan of %s on standard input", tool.Name)
 			}
 			return takePlan(input{})
 		}
@@ -55,13 +57,26 @@ func (p *parser) received() (*plan, error) {
 			planSeen = true
 			continue
 		}
+		stage, maybe := p.beyond(pids, writers, since)
+		if stage != nil {
+			return nil, diag.WithHint(fmt.Errorf("a program that is no stage gets the plan of %s, which comes before it in the pipeline", stage.Name),
+				"if it passes the plan on: "+outright)
+		}
 		if len(seen) == planHeader || !strings.HasPrefix(planMagic, seen[:min(len(seen), len(planMagic))]) {
+			claim()
 			return nil, nil
 		}
 		if over() || !ok || last {
 			return nil, nil
 		}
-		last = !end.starting(pids, since, false) // what has become a stage since it was seen is found yet
+		// In the middle of an execve(2) a process shows no words.
+		if none++; maybe || p.starting(end, pids, since, false) {
+			none = 0
+		}
+		if none == 5 {
+			claim()
+			last = true // what has become a stage since it was seen is found yet
+		}
 	}
 }
 

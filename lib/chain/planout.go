@@ -7,13 +7,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"staves/lib/diag"
 	"staves/lib/entry"
 )
 
+// A reader is the process that reads the plan: its id and a pidfd, which is -1 for none.
+type reader struct{ pid, fd int }
+
+var nobody = reader{fd: -1}
+
 // passOn leaves a plan on standard output, then copies standard input there, unless that
-// is a terminal: then it waits for the end of the process of a pidfd, -1 for none. It
+// is a terminal: then it waits for the end of a reader, and stops when that does. It
 // returns when there is no more to copy, or nobody who wants it.
-func passOn(out *plan, until int) error {
+func passOn(out *plan, until reader) error {
+	if isPipe(1) && tooLate() {
+		return diag.WithHint(errors.New("leave the plan on standard output: the next stage has not waited for it, and goes on without"),
+			"start them together, or have the next one say that it reads a plan: --plan -")
+	}
 	err := writeOut([]byte(out.String()))
 	switch {
 	case errors.Is(err, unix.EPIPE):
@@ -32,11 +42,19 @@ func passOn(out *plan, until int) error {
 		}
 		entry.Pause(pause)
 	}
-	if until >= 0 {
-		fds := []unix.PollFd{{Fd: int32(until), Events: unix.POLLIN}}
+	if until.fd >= 0 {
+		fds := []unix.PollFd{{Fd: int32(until.fd), Events: unix.POLLIN}}
 		for {
-			if _, err := unix.Poll(fds, -1); !errors.Is(err, unix.EINTR) {
+			n, err := unix.Poll(fds, 200)
+			if err != nil && !errors.Is(err, unix.EINTR) || n > 0 {
 				return err
+			}
+			// A program with a process group of its own (bash's suspend) stops alone. The
+			// shell around it takes the terminal when all of the pipeline has stopped, and
+			// continues those of the pipeline's group.
+			if _, state := familyOf(until.pid); state == 'T' {
+				_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+				_ = unix.PidfdSendSignal(until.fd, unix.SIGCONT, nil, 0)
 			}
 		}
 	}
