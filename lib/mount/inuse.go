@@ -10,21 +10,19 @@ import (
 	"staves/lib/probe"
 )
 
-// Beneath lists what is mounted in the tree at path, which has no link in it, but not on
-// path itself.
-func Beneath(path string) ([]string, error) {
+// Points lists where something is mounted, each path once. None has a link in it.
+func Points() ([]string, error) {
 	text, err := probe.ReadProc("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
 	var all []string
-	prefix := strings.TrimSuffix(path, "/") + "/"
 	for line := range strings.Lines(text) {
-		if _, at, _ := mountLine(line); at != path && strings.HasPrefix(at, prefix) && !slices.Contains(all, at) {
-			all = append(all, at)
-		}
+		_, at, _ := mountLine(line)
+		all = append(all, at)
 	}
-	return all, nil
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // UpperInUse returns a process in whose mount namespace an overlay with that upper

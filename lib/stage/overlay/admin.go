@@ -246,7 +246,7 @@ func clean(state string) error {
 			return fmt.Errorf("%s holds %s as well: that is no state's, and not removed", state, n.Name())
 		}
 	}
-	upper, err = real(upper)
+	upper, err = newResolver().real(upper)
 	if err != nil {
 		return chain.PathError("use", upper, err)
 	}

@@ -1,7 +1,6 @@
 package overlay
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -51,28 +50,39 @@ func (s *stage) exist(link *chain.Link) error {
 
 // overlap finds what the kernel answers with a bare ELOOP or EINVAL.
 func (s *stage) overlap() error {
-	for i, l := range s.lower {
-		for _, k := range s.lower[:i] {
-			switch {
-			case within(l, k) && within(k, l):
-				return fmt.Errorf("--lower %s is given twice", l)
-			case within(l, k), within(k, l):
-				return fmt.Errorf("--lower %s and --lower %s: one lies in the other", k, l)
-			}
+	r := newResolver()
+	var lower, given []string
+	for _, l := range s.lower {
+		if path, err := r.real(l); err == nil { // else the kernel says it
+			lower, given = append(lower, path), append(given, l)
 		}
+	}
+	if i, j, ok := nested(lower); ok {
+		if lower[i] == lower[j] {
+			return fmt.Errorf("--lower %s is given twice", given[j])
+		}
+		return fmt.Errorf("--lower %s and --lower %s: one lies in the other", given[i], given[j])
 	}
 	if !s.changes() {
 		return nil
 	}
-	if within(s.work, s.upper) || within(s.upper, s.work) {
+	upper, err := r.real(s.upper)
+	if err != nil {
+		return chain.PathError("use", s.upper, cause(err))
+	}
+	work, err := r.real(s.work)
+	if err != nil {
+		return chain.PathError("use", s.work, cause(err))
+	}
+	if within(work, upper) || within(upper, work) {
 		return fmt.Errorf("--work %s and --upper %s: one lies in the other", s.work, s.upper)
 	}
-	for _, l := range s.lower {
-		if within(l, s.upper) {
-			return fmt.Errorf("--lower %s lies in --upper %s: a layer cannot be beneath itself", l, s.upper)
+	for i, l := range lower {
+		if within(l, upper) {
+			return fmt.Errorf("--lower %s lies in --upper %s: a layer cannot be beneath itself", given[i], s.upper)
 		}
-		if within(l, s.work) {
-			return fmt.Errorf("--lower %s lies in --work %s, which is the kernel's alone", l, s.work)
+		if within(l, work) {
+			return fmt.Errorf("--lower %s lies in --work %s, which is the kernel's alone", given[i], s.work)
 		}
 	}
 	return nil
@@ -129,14 +139,24 @@ func (s *stage) fits() error {
 // unlocked finds layers of which the kernel makes no overlay in a user namespace: the
 // mounts beneath them are locked, and it shows nobody what they hide.
 func (s *stage) unlocked() error {
+	points, err := mount.Points()
+	if err != nil {
+		return nil // without /proc the kernel says it
+	}
+	r := newResolver()
 	for _, l := range s.lower {
-		real, err := filepath.EvalSymlinks(absolute(l))
+		path, err := r.real(l)
 		if err != nil {
-			return fmt.Errorf("use %s: %w", l, err)
+			return chain.PathError("use", l, cause(err))
 		}
-		beneath, err := mount.Beneath(real)
-		if err != nil || len(beneath) == 0 {
-			continue // without /proc the kernel says it
+		var beneath []string
+		for _, p := range points {
+			if p != path && within(p, path) {
+				beneath = append(beneath, p)
+			}
+		}
+		if len(beneath) == 0 {
+			continue
 		}
 		list := strings.Join(beneath[:min(3, len(beneath))], ", ")
 		if n := len(beneath) - 3; n > 0 {
@@ -146,27 +166,4 @@ func (s *stage) unlocked() error {
 			"they are "+list, "name directories beside them as layers, or run it as root without -U")
 	}
 	return nil
-}
-
-// isRoot tells whether path names "/".
-func isRoot(path string) bool { return filepath.Clean(path) == "/" }
-
-// within tells whether path is dir or lies in it, with links followed where both are there.
-func within(path, dir string) bool {
-	p, err1 := real(path)
-	d, err2 := real(dir)
-	if err1 != nil || err2 != nil {
-		return false
-	}
-	rel, err := filepath.Rel(d, p)
-	return err == nil && rel != ".." && (len(rel) < 3 || rel[:3] != "../")
-}
-
-func real(path string) (string, error) {
-	if p, err := filepath.EvalSymlinks(path); err == nil {
-		path = p
-	} else if !errors.Is(err, unix.ENOENT) {
-		return "", err
-	}
-	return filepath.Abs(path)
 }

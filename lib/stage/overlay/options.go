@@ -93,14 +93,15 @@ func (s *stage) read() error {
 func (s *stage) overlay(inUserNS bool) mount.Overlay {
 	_, named := s.set("userxattr")
 	o := mount.Overlay{UserXattr: inUserNS && !named, Options: s.parameters(inUserNS), Attr: s.attr}
+	r := newResolver()
 	for _, l := range s.lower {
-		o.Lower = append(o.Lower, absolute(l))
+		o.Lower = append(o.Lower, r.absolute(l))
 	}
 	if o.Lower == nil {
 		o.Lower = []string{"/"}
 	}
 	if s.changes() {
-		o.Upper, o.Work = absolute(s.upper), absolute(s.work)
+		o.Upper, o.Work = r.absolute(s.upper), r.absolute(s.work)
 	}
 	return o
 }

@@ -4,7 +4,6 @@ package overlay
 
 import (
 	"errors"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -172,12 +171,3 @@ func (s *stage) view(c *chain.Chain, link *chain.Link) (func(b *entry.Builder) e
 
 // inUserNS tells whether the overlay belongs to a user namespace that is not the machine's.
 func (s *stage) inUserNS(c *chain.Chain, link *chain.Link) bool { return c.InUserNS(link) && !s.idmap }
-
-// absolute makes path independent of the working directory. Without one (it was removed)
-// the path stays as it is, and its use fails with the kernel's word for that.
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
-}
