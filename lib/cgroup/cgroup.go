@@ -90,10 +90,9 @@ func Make(trees []*Tree, req Request) (_ *Group, err error) {
 			g.Close()
 		}
 	}()
-	freeze := slices.ContainsFunc(req.Limits, func(l Limit) bool { return l.Controller == Core })
 	for _, p := range places {
-		if path := req.path(); path != "" {
-			if err := p.check(path, req.Enter && req.Name != "", freeze); err != nil {
+		if req.path() != "" {
+			if err := p.check(req); err != nil {
 				return nil, err
 			}
 		}

@@ -248,16 +248,26 @@ func Move(dir string, pid int) error {
 	return nil
 }
 
-// CheckEnter finds what speaks against a process entering a group.
+// CheckEnter finds what speaks against a process entering a group: its own state, or that of
+// the groups that it lies in.
 func (f Found) CheckEnter() error {
-	fd, err := openDir(unix.AT_FDCWD, f.Dir)
-	if err != nil {
-		return fmt.Errorf("open group %s: %w", f.Dir, err)
-	}
-	defer unix.Close(fd)
 	p := &place{tree: f.Tree}
-	return p.checkState(fd, f.Dir, true, true, false)
+	for dir, last := f.Dir, true; last || len(dir) > len(f.Tree.Dir); dir, last = filepath.Dir(dir), false {
+		fd, err := openDir(unix.AT_FDCWD, dir)
+		if err != nil {
+			return fmt.Errorf("open group %s: %w", dir, err)
+		}
+		err = p.checkState(fd, dir, true, last, false)
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// Holds tells whether a process is in the group itself.
+func (f Found) Holds(pid int) bool { return slices.Contains(members(f.Dir), strconv.Itoa(pid)) }
 
 // An Ownership is to whom files are given, -1 for no change, and their mode, which gives
 // group and others no more than the owner has; 0 for no change.

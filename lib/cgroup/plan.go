@@ -17,7 +17,7 @@ type place struct {
 	// controllers must be enabled all the way down, on v2; wishes are if they can be.
 	controllers, wishes []string
 	// optional tells that the group is whole without the place; ifThere that it is one
-	// only if the group is there already.
+	// only if the group is there already, or one that it lies in.
 	optional, ifThere bool
 
 	dir string // the group
@@ -95,13 +95,15 @@ func plan(trees []*Tree, req Request) ([]*place, []Dropped, error) {
 	if len(places) == 0 && !req.Exact {
 		at(mainTree(trees))
 	}
-	// A group that is there is entered wherever it is: it may have limits there.
+	// A group that is there is entered wherever it is: it may have limits there. So may one
+	// that it lies in.
 	for _, t := range trees {
 		known := slices.ContainsFunc(places, func(p *place) bool { return p.tree == t })
 		if path := req.path(); path != "" && !req.Exact && !known {
 			at(t).ifThere = true
 		}
 	}
+	places, err := located(places, req)
 	// The places that the group must have come first: see tryName.
 	slices.SortStableFunc(places, func(a, b *place) int {
 		switch {
@@ -112,7 +114,6 @@ func plan(trees []*Tree, req Request) ([]*place, []Dropped, error) {
 		}
 		return 1
 	})
-	places, err := located(places, req)
 	return places, dropped, err
 }
 
@@ -176,9 +177,13 @@ func located(places []*place, req Request) ([]*place, error) {
 		if err == nil {
 			err = p.checkControllers()
 		}
+		there := isDir(filepath.Join(p.parent, req.path()))
+		inside := !req.Exact && p.inside(req)
 		switch {
-		case p.ifThere && (err != nil || !isDir(filepath.Join(p.parent, req.path()))):
+		case p.ifThere && (err != nil || !there && !inside):
 		case err == nil:
+			// Without it here, nothing that it lies in would hold who enters it.
+			p.optional = p.optional && !(inside && (!there || req.Name == ""))
 			found = append(found, p)
 		case !p.optional:
 			return nil, err
@@ -189,12 +194,18 @@ func located(places []*place, req Request) ([]*place, error) {
 	if len(found) == 0 {
 		return nil, first
 	}
-	if found[0].optional { // one of them is where the group is to be: v2's, else the first
+	// One of them is where the group is to be: v2's, else the first.
+	if !slices.ContainsFunc(found, func(p *place) bool { return !p.optional }) {
 		i := max(0, slices.IndexFunc(found, func(p *place) bool { return p.tree.V2 }))
 		found[i].optional = false
-		found[0], found[i] = found[i], found[0]
 	}
 	return found, nil
+}
+
+// inside tells whether the group will lie, in this hierarchy, in one that is there.
+func (p *place) inside(req Request) bool {
+	first, _, deeper := strings.Cut(req.path(), "/")
+	return first != "" && (deeper || req.Name == "") && isDir(filepath.Join(p.parent, first))
 }
 
 // mainTree is the hierarchy for a group with no limits: v2's, where processes can be

@@ -114,7 +114,8 @@ func readClassify(words []string) (*chain.Act, error) {
 	}}, nil
 }
 
-// classify moves processes; one that cannot be moved keeps none of the others back.
+// classify moves processes; one that cannot be moved keeps none of the others back. Where it
+// would stop, or could not fork, it is not moved.
 func classify(found []cgroup.Found, words []string) (status int, err error) {
 	var failed []error
 	for _, w := range words {
@@ -123,12 +124,17 @@ func classify(found []cgroup.Found, words []string) (status int, err error) {
 			failed, status = append(failed, fmt.Errorf("error: %s is not valid pid", w)), 2
 			continue
 		}
-		for _, f := range found {
-			if err := cgroup.Move(f.Dir, pid); err != nil {
-				failed = append(failed, fmt.Errorf("error changing group of pid %d: %w", pid, err))
-				status = max(status, 1)
-				break
+		for i := 0; err == nil && i < len(found); i++ {
+			if !found[i].Holds(pid) {
+				err = found[i].CheckEnter()
 			}
+		}
+		for i := 0; err == nil && i < len(found); i++ {
+			err = cgroup.Move(found[i].Dir, pid)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("error changing group of pid %d: %w", pid, err))
+			status = max(status, 1)
 		}
 	}
 	if len(failed) == 0 {
