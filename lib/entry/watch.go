@@ -44,6 +44,9 @@ func startWatch() uintptr {
 	if isErr(pid) {
 		return pid
 	}
+	// Who kills the waiter's process group means the payload too, and must not keep the
+	// watch from ending that. Done here, it is done before the payload is let go on.
+	sys(unix.SYS_SETPGID, pid, 0, 0, 0, 0, 0)
 	waiting.watch = pid
 	return 0
 }
