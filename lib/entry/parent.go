@@ -279,11 +279,11 @@ func passOn(sig uintptr) {
 	if waiting.features&(featSession|featInit) == featSession {
 		// What keys do in a session, without a terminal that knows of it: the group of
 		// its leader gets it; and the kernel lets nobody stop it by SIGTSTP, which is for
-		// those who have a shell in their session.
+		// those who have a shell in their session. As a group it goes on, too.
 		switch sig {
 		case uintptr(unix.SIGTSTP):
 			sig, to = uintptr(unix.SIGSTOP), -to
-		case uintptr(unix.SIGINT), uintptr(unix.SIGQUIT):
+		case uintptr(unix.SIGINT), uintptr(unix.SIGQUIT), uintptr(unix.SIGCONT):
 			to = -to
 		}
 	}
