@@ -82,8 +82,8 @@ func (k *kinds) kept() (keeps []ns.Keep) {
 	return keeps
 }
 
-// keep mounts their files, when everything else is done inside: who sees a file may count
-// on what it stands for.
+// keep mounts their files, when everything else is done: who sees a file may count on what
+// it stands for, and what fails before leaves none.
 func (k *kinds) keep(p *plan) {
 	keeps := k.kept()
 	if keeps == nil {

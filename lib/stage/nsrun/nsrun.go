@@ -173,8 +173,9 @@ func ranges(m ns.Map) (all []chain.IDRange) {
 }
 
 // Steps: to where another process is; the fork or the unshare; the maps, without which no
-// id inside means anything; what is done inside; and last, as it takes away the right to
-// all of that, who the payload runs as.
+// id inside means anything; what is done inside; then, as it takes away the right to all
+// of that, who the payload runs as; and last what stays when something fails: the files of
+// namespaces, which a helper mounts that has every right still.
 func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	p := s.plan(c, link)
 	s.join.enter(p)
@@ -203,10 +204,16 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	s.inside.shift(p)
 	s.supervise.leaveInit(p)
 	s.inside.settle(p)
+	s.become.take(p)
+	last := len(p.steps)
 	s.kinds.keep(p)
 	s.dismiss(p)
-	s.become.take(p)
 	s.reports.block(p)
+	if s.kinds.kept() != nil { // nothing is kept for a program that is not there
+		for i := range p.steps[last:] {
+			p.steps[last+i].Final = true
+		}
+	}
 	return p.steps
 }
 
