@@ -3,6 +3,7 @@ package diag
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ func userNamespaceRefused() []string {
 	case strings.Contains(readFile("/proc/self/status"), "Seccomp:\t2"):
 		return []string{"a seccomp filter is in force here, as in a container: it may forbid user namespaces"}
 	}
-	return []string{"the kernel refuses user namespaces here: see user_namespaces(7), and /proc/sys/user/max_user_namespaces"}
+	return []string{"the kernel refuses user namespaces here: in a chroot it always does (user_namespaces(7)), and a security module may (dmesg)"}
 }
 
 // mapped tells whether a user namespace has an id, by its map; an id without one looks
@@ -37,15 +38,52 @@ func mapped(file string, id int) bool {
 	return false
 }
 
-// inChroot tells whether this process's root is another than its mount namespace's.
+// inChroot tells whether this process's root is another than its mount namespace's, as far as
+// that can be seen: it is no mount, or one that some process sees elsewhere.
 func inChroot() bool {
-	text := readFile("/proc/self/mountinfo")
-	for line := range strings.Lines(text) {
+	id := ""
+	for line := range strings.Lines(readFile("/proc/self/mountinfo")) {
 		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
-			return false
+			id = f[0] // the last one lies on top
 		}
 	}
-	return true
+	if id == "" {
+		return true
+	}
+	all, _ := filepath.Glob("/proc/[0-9]*/mountinfo") // its only error is of the pattern
+	for _, file := range all {
+		for line := range strings.Lines(readFile(file)) {
+			if f := strings.Fields(line); len(f) > 4 && f[0] == id && f[4] != "/" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// pidNamespaceApart says why a process cannot make a pid namespace, or a child at all, if it is
+// because its children's pid namespace is another one.
+func pidNamespaceApart() []string {
+	own, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return nil
+	}
+	// While nothing has been forked in a new one, there is nothing to read.
+	if children, err := os.Readlink("/proc/self/ns/pid_for_children"); err == nil && children == own {
+		return []string{"this kernel may lack one of these namespaces: ls /proc/self/ns shows what it has"}
+	}
+	return []string{"the caller has left its pid namespace without a fork, as unshare -p does, and its children cannot make another one: unshare -p -f ..., or nsrun -p alone"}
+}
+
+// dropRefused says what keeps supplementary groups.
+func dropRefused() []string {
+	if readFile("/proc/self/setgroups") == "deny" {
+		return []string{
+			"this user namespace denies setgroups(2), so the supplementary groups stay (id -G): without --setgid they are no error",
+			"it is not denied where a range of groups is mapped, --map-auto; or leave them before, as root: capdrop --clear-groups",
+		}
+	}
+	return []string{"to leave supplementary groups takes CAP_SETGID: be root; in a user namespace of one's own add a range of groups (nsrun -r --map-auto)"}
 }
 
 // limitReached shows the limits, and the one that is 0 if there is such.

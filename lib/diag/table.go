@@ -25,6 +25,7 @@ var table = []row{
 	{"clone(", unix.EPERM, needsRoot},
 	{"unshare(", unix.ENOSPC, limitReached},
 	{"clone(", unix.ENOSPC, limitReached},
+	{"clone(", unix.EINVAL, pidNamespaceApart},
 	{"clone(", unix.ENOMEM, says("the first process of this pid namespace has ended, so nothing can be forked in it any more (pid_namespaces(7))")},
 	{"write /proc/self/uid_map", unix.EPERM, mapRefused},
 	{"write /proc/self/uid_map", unix.EACCES, mapRefused},
@@ -43,8 +44,11 @@ var table = []row{
 	{"mount binfmt_misc", unix.ENODEV, kernelLacks("binfmt_misc", "BINFMT_MISC")},
 	{"setgroups to", unix.EINVAL, idNotMapped},
 	{"setresgid to", unix.EINVAL, idNotMapped},
-	{"setresgid to", unix.EPERM, says("to become another group or user takes CAP_SETGID and CAP_SETUID: be root, here or in a user namespace (nsrun -U -r)")},
+	{"setresgid to", unix.EPERM, says(becomesRoot)},
 	{"setresuid to", unix.EINVAL, idNotMapped},
+	{"setresuid to", unix.EPERM, says(becomesRoot)},
+	{"drop all groups", unix.EPERM, dropRefused},
+	{"chroot to", unix.EPERM, says("to change the root takes CAP_SYS_CHROOT: be root, here or in a user namespace (nsrun -U -r)")},
 	{"setuid to", unix.EINVAL, idNotMapped},
 	{"setgid to", unix.EINVAL, idNotMapped},
 	{"allow a tracer", unix.EINVAL, says("who may trace whom is for the security module Yama to say, which this kernel does not have in force")},
@@ -128,6 +132,8 @@ var table = []row{
 }
 
 var processesReached = says("a limit on processes is reached: the control group's (pids.max) or the user's (ulimit -u)")
+
+const becomesRoot = "to become another group or user takes CAP_SETGID and CAP_SETUID: be root, here or in a user namespace (nsrun -U -r)"
 
 const standardDirectory = "what that directory holds would stay in reach: redirect the descriptor, as in </dev/null"
 

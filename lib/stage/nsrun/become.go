@@ -83,7 +83,7 @@ func (w *become) take(p *plan) {
 			Call: "setgroups(), setresgid(), setresuid()", Why: "groups first, the user last, as each takes away the right to the one before", Man: "credentials(7)",
 			Write: func(b *entry.Builder) error {
 				uid, gid := w.ids(p)
-				enterIDs(b, uid, gid, w.keepCaps)
+				enterIDs(b, uid, gid, w.keepCaps, w.gid == "" && !p.exact)
 				return nil
 			},
 		})
@@ -105,14 +105,15 @@ func (w *become) take(p *plan) {
 	}
 }
 
-// enterIDs changes ids: a group takes all others away, where setgroups(2) is not denied.
-func enterIDs(b *entry.Builder, uid, gid *uint32, keepCaps bool) {
+// enterIDs changes ids. With a group there are no others; where setgroups(2) is denied, they
+// may stay if lax says so.
+func enterIDs(b *entry.Builder, uid, gid *uint32, keepCaps, lax bool) {
 	caps.KeepDeathSignal(b, func() {
 		if keepCaps {
 			caps.SetKeepCaps(b, 1)
 		}
 		if gid != nil {
-			b.Try("drop all groups", unix.EPERM, unix.SYS_SETGROUPS, 0, 0)
+			dropGroups(b, lax)
 			id := uintptr(*gid)
 			b.Do(fmt.Sprintf("setresgid to %d", id), unix.SYS_SETRESGID, id, id, id)
 		}
@@ -124,4 +125,17 @@ func enterIDs(b *entry.Builder, uid, gid *uint32, keepCaps bool) {
 			caps.SetKeepCaps(b, 0)
 		}
 	})
+}
+
+// dropGroups takes all supplementary groups away. Where that is denied, it is all the same if
+// there is none.
+func dropGroups(b *entry.Builder, lax bool) {
+	const what = "drop all groups"
+	if lax {
+		b.Try(what, unix.EPERM, unix.SYS_SETGROUPS, 0, 0)
+		return
+	}
+	b.If(what, unix.EPERM, b.Forget, func() {
+		b.Want(what, 0, unix.SYS_GETGROUPS, 0, 0)
+	}, unix.SYS_SETGROUPS, 0, 0)
 }

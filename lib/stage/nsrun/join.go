@@ -133,6 +133,10 @@ func (j *join) write(p *plan, b *entry.Builder) {
 		b.Do("enter the control group of the joined process", unix.SYS_WRITE, fd, "0", 1)
 		b.Do("enter the control group of the joined process", unix.SYS_CLOSE, fd)
 	}
+	if j.makesRoot(p) {
+		// The caller's groups are none of the user namespace's, which may deny setgroups(2).
+		dropGroups(b, true)
+	}
 	ns.Join(b, f.open)
 	if f.root >= 0 {
 		const what = "change the root to that of --root"

@@ -94,7 +94,7 @@ func (m *maps) check(p *plan) error {
 	if err != nil {
 		return err
 	}
-	if m.setgroups == "allow" && (id.groups.direct() && !m.privileged(p) || p.exact && m.group != "") {
+	if m.setgroups == "allow" && (id.groups.direct() && !m.privileged(p) || p.exact && m.group != "" && m.groups == nil) {
 		return diag.WithHint(errors.New("--setgroups=allow and a map of one group exclude each other"),
 			"an ordinary user maps its group only where setgroups(2) is denied; with subordinate groups newgidmap(1) does it: --map-groups auto")
 	}
@@ -284,9 +284,15 @@ func (a *axis) delegate(uid uint32) error {
 		name = fmt.Sprint(uid)
 	}
 	last := missing.First + (missing.Count - 1)
-	return diag.WithHint(fmt.Errorf("%s does not give the user %s the ids %d to %d", a.SubIDs, name, missing.First, last),
-		fmt.Sprintf("if nobody else has them, as root: echo %s:%d:%d >>%s", name, missing.First, missing.Count, a.SubIDs))
+	hint := fmt.Sprintf("if nobody else has them, as root: echo %s:%d:%d >>%s", name, missing.First, missing.Count, a.SubIDs)
+	if missing.First < machineIDs {
+		hint = "root and other accounts of the machine have such ids, which no user should be given: map subordinate ones, --map-auto (subuid(5))"
+	}
+	return diag.WithHint(fmt.Errorf("%s does not give the user %s the ids %d to %d", a.SubIDs, name, missing.First, last), hint)
 }
+
+// machineIDs is how many ids, from 0 on, are left to accounts of the machine.
+const machineIDs = 1 << 16
 
 // privileged tells whether any map may be written.
 func (m *maps) privileged(p *plan) bool { return p.chain.Euid(p.link) == 0 }
@@ -308,7 +314,7 @@ func (m *maps) own(p *plan) {
 			if err != nil {
 				return err
 			}
-			enterIDs(b, &id.owner.UID, &id.owner.GID, false)
+			enterIDs(b, &id.owner.UID, &id.owner.GID, false, true)
 			return nil
 		},
 	})
