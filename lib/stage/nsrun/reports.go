@@ -42,6 +42,13 @@ func (r *reports) check(p *plan) error {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 			return fmt.Errorf("--%s %d: %w", name, fd, err)
 		}
+		wrong, only := unix.O_RDONLY, "reading"
+		if name == blockFD {
+			wrong, only = unix.O_WRONLY, "writing"
+		}
+		if mode, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && mode&unix.O_ACCMODE == wrong {
+			return fmt.Errorf("--%s %d: the descriptor is open for %s only", name, fd, only)
+		}
 	}
 	switch {
 	case p.given("pidfile") && r.pidFile == "":
