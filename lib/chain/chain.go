@@ -167,10 +167,12 @@ type Chain struct {
 	// not stand there (a shell by default).
 	PayloadIndex int
 	// shell tells that the payload is the shell by default, path what file is executed
-	// if it is not the payload's first word, failed the status of a failure of ours.
-	shell  bool
-	path   string
-	failed int
+	// if it is not the payload's first word, failed the status of a failure of ours, scripts
+	// that /bin/sh runs a payload that is in no format that the kernel knows.
+	shell   bool
+	path    string
+	failed  int
+	scripts bool
 	// State is what earlier stages, of this process or before it, have left.
 	State State
 

@@ -17,6 +17,9 @@ type Guise struct {
 	// Failed is the exit status of a failure that is not the program's own: what the
 	// program of this name ends with, 1 for most; 0 stands for [StatusFailed].
 	Failed int
+	// Execve tells that a script without a #! line is an error, as for a program that
+	// calls execve(2); /bin/sh runs it for one that calls execvp(3), as most do.
+	Execve bool
 	// Read reads the words after the name. It is called in every life of the process,
 	// and changes nothing.
 	Read func(words []string) (*Act, error)
@@ -69,6 +72,7 @@ func (p *parser) disguised(c *Chain, tool *Tool, g *Guise, words []string) (*Lin
 	link.Flags.SetOutput(io.Discard)
 	c.Links = append(c.Links, link)
 	p.disguise = true
+	c.scripts = !g.Execve
 	if g.Failed != 0 {
 		c.failed = g.Failed
 	}

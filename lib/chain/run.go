@@ -103,6 +103,10 @@ func (r *Run) all() int {
 // or executes the payload.
 func (r *Run) life() error {
 	if r.resume != nil && r.resume.Err != nil {
+		var op *entry.OpError
+		if r.Chain.scripts && errors.As(r.resume.Err, &op) && op.Exec && op.Errno == unix.ENOEXEC {
+			return r.exec(&entry.Builder{})
+		}
 		return r.resume.Err
 	}
 	end := r.extent()
@@ -236,7 +240,7 @@ func (r *Run) exec(program *entry.Builder) error {
 		err := unix.Access(path, unix.F_OK)
 		switch {
 		case err == nil, strings.Contains(file, "/") && program.Empty():
-			err = program.Execve(path, argv, env)
+			err = program.Execve(path, argv, env, r.Chain.scripts)
 		case !strings.Contains(file, "/"):
 			err = unix.ENOENT
 		}

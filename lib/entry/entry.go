@@ -176,21 +176,31 @@ func execve(path string, argv, env []string) error {
 // between: what the program takes away, as a filter of system calls does, is not needed
 // any more. A failed operation is an *OpError, a failed execution the bare errno; the
 // builder is empty then, and this thread may be past much help.
-func (b *Builder) Execve(path string, argv, env []string) error {
+//
+// With script, a file that is in no format that the kernel knows is given to [ScriptShell],
+// as execvp(3) does.
+func (b *Builder) Execve(path string, argv, env []string, script bool) error {
+	shellArgv := append([]string{ScriptShell, path}, argv[min(1, len(argv)):]...)
 	if b.Empty() {
-		return Execve(path, argv, env)
+		err := Execve(path, argv, env)
+		if script && errors.Is(err, unix.ENOEXEC) {
+			err = Execve(ScriptShell, shellArgv, env)
+		}
+		return err
 	}
 	pieces, err := b.encodeHere()
 	if err != nil {
 		return err
 	}
-	file, err := syscall.BytePtrFromString(path)
+	first, err := newExecution(path, argv)
 	if err != nil {
 		return err
 	}
-	argvp, err := syscall.SlicePtrFromStrings(argv)
-	if err != nil {
-		return err
+	var then execution
+	if script {
+		if then, err = newExecution(ScriptShell, shellArgv); err != nil {
+			return err
+		}
 	}
 	envp, err := syscall.SlicePtrFromStrings(env)
 	if err != nil {
@@ -204,17 +214,41 @@ func (b *Builder) Execve(path string, argv, env []string) error {
 		restoreSignals()
 	}
 	// The runtime interrupts threads by SIGURG, and a handler's return is a system call
-	// that may be forbidden by then. The default is that nothing happens.
-	var act sigaction
-	sys(unix.SYS_RT_SIGACTION, uintptr(unix.SIGURG), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+	// that may be forbidden by then. The default is that nothing happens, as where it is
+	// ignored.
+	if rec.ignored&(1<<(uint(unix.SIGURG)-1)) == 0 {
+		var act sigaction
+		sys(unix.SYS_RT_SIGACTION, uintptr(unix.SIGURG), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+	}
 	base := unsafe.Pointer(&all[0])
 	announce(msgExec)
-	failed, errno, r := runExec(base, unsafe.Pointer(file), unsafe.Pointer(&argvp[0]), unsafe.Pointer(&envp[0]))
+	failed, errno, r := runExec(base, &first, &then, unsafe.Pointer(&envp[0]))
 	announce(msgNoExec)
 	if errno != 0 {
 		return opError(base, failed, errno)
 	}
 	return unix.Errno(-r)
+}
+
+// ScriptShell runs a script whose first line names no interpreter.
+const ScriptShell = "/bin/sh"
+
+// An execution is what execve(2) is called with, but for the environment.
+type execution struct {
+	path *byte
+	argv **byte
+}
+
+func newExecution(path string, argv []string) (e execution, err error) {
+	if e.path, err = syscall.BytePtrFromString(path); err != nil {
+		return e, err
+	}
+	argvp, err := syscall.SlicePtrFromStrings(argv)
+	if err != nil {
+		return e, err
+	}
+	e.argv = &argvp[0]
+	return e, nil
 }
 
 // restoreSignals puts the caller's ignored signals and mask in force for the calling

@@ -319,14 +319,18 @@ func runFrom(base unsafe.Pointer, i, end uint64) (failed, errno uint64) {
 	return end, 0
 }
 
-// runExec is run, and an execve(2) right behind it.
+// runExec is run, and an execve(2) right behind it, and then another one, if there is
+// one, where the file of the first is in no known format.
 //
 //go:nosplit
 //go:norace
-func runExec(base, path, argv, env unsafe.Pointer) (failed, errno uint64, r uintptr) {
-	failed, errno = run(base)
-	if errno == 0 {
-		r = sys(unix.SYS_EXECVE, uintptr(path), uintptr(argv), uintptr(env), 0, 0, 0)
+func runExec(base unsafe.Pointer, first, then *execution, env unsafe.Pointer) (failed, errno uint64, r uintptr) {
+	if failed, errno = run(base); errno != 0 {
+		return failed, errno, 0
+	}
+	r = sys(unix.SYS_EXECVE, uintptr(unsafe.Pointer(first.path)), uintptr(unsafe.Pointer(first.argv)), uintptr(env), 0, 0, 0)
+	if r == failure(uintptr(unix.ENOEXEC)) && then.path != nil {
+		r = sys(unix.SYS_EXECVE, uintptr(unsafe.Pointer(then.path)), uintptr(unsafe.Pointer(then.argv)), uintptr(env), 0, 0, 0)
 	}
 	return failed, errno, r
 }

@@ -16,8 +16,8 @@ const ownName = "capdrop"
 // where something fails, and util-linux's setpriv. capsh's words are understood under our
 // own name too.
 var guises = []chain.Guise{
-	{Name: "capsh", Failed: 1, Read: readCapsh("capsh", false)},
-	{Name: ownName, Read: readCapsh(ownName, true)},
+	{Name: "capsh", Failed: 1, Execve: true, Read: readCapsh("capsh", false)},
+	{Name: ownName, Execve: true, Read: readCapsh(ownName, true)},
 	{Name: "setpriv", Failed: chain.StatusNotFound, Read: readSetpriv},
 	reporter("getpcaps", 1, getpcaps),
 	reporter("getcap", 0, getcap),
