@@ -386,6 +386,12 @@ setpriv --apparmor-profile=x true
 setpriv --reset-env env
 TERM=dumb setpriv --reset-env --reuid=nobody --regid=nogroup --clear-groups env
 setpriv --reset-env env -u PATH /usr/bin/env
+setpriv --reset-env --reuid=12345 --clear-groups env
+setpriv --reset-env --ruid=1 --clear-groups env
+setpriv --reset-env --euid=1 --clear-groups env
+setpriv --reset-env --ruid=12345 --euid=1 --clear-groups env
+setpriv --re=5 true
+setpriv --r=5 true
 setpriv --no-new-privs --nnp true
 setpriv --nnp setpriv --dump
 setpriv --version >/dev/null

@@ -58,16 +58,63 @@ func (f *filter) key() string { return "seccomp " + f.from }
 
 // read reads the profile's file, and has it parsed.
 func (f *filter) read() (text string, err error) {
-	file, err := os.Open(f.from)
-	if err != nil {
-		return "", fmt.Errorf("--seccomp: %w", err)
-	}
-	defer file.Close()
-	all, err := io.ReadAll(io.LimitReader(file, seccomp.MaxSize+1))
+	all, err := readProfile(f.from)
 	if err != nil {
 		return "", fmt.Errorf("--seccomp: %w", err)
 	}
 	return string(all), f.parse(all)
+}
+
+// writerPatience is how many milliseconds a named pipe may be without a writer.
+const writerPatience = 1000
+
+// errNoWriter is why there is nothing to wait for at a pipe.
+var errNoWriter = errors.New("it is a pipe that no program writes to")
+
+// readProfile reads a file, or what is written to a pipe: a shell's <(COMMAND) is one. The
+// open of a named one would wait for a writer, for ever where none comes.
+func readProfile(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, chain.PathError("open", path, err)
+	}
+	var st unix.Stat_t
+	var first []byte
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+		first, err = firstOfPipe(fd)
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, chain.PathError("read", path, err)
+	}
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	rest, err := io.ReadAll(io.LimitReader(file, seccomp.MaxSize+1))
+	return append(first, rest...), err
+}
+
+// firstOfPipe waits for a writer, and reads what is there by then: perhaps nothing.
+func firstOfPipe(fd int) ([]byte, error) {
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(ready, writerPatience); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	first := make([]byte, 1)
+	switch n, err := unix.Read(fd, first); {
+	case errors.Is(err, unix.EAGAIN): // there is one, who takes long
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case n == 0 && ready[0].Revents == 0:
+		return nil, errNoWriter
+	default:
+		return first[:n], nil
+	}
 }
 
 func (f *filter) parse(text []byte) (err error) {

@@ -238,17 +238,24 @@ func (s *setpriv) readRest() (err error) {
 		}
 	}
 	if _, ok := s.opts["reset-env"]; ok {
-		uid := uint32(unix.Getuid())
-		if s.uid[0] != nil && s.uid[1] != nil {
-			uid = *s.uid[0]
-		}
-		account, err := caps.Files.AccountOf(uid)
+		account, err := s.login()
 		if err != nil {
 			return fmt.Errorf("--reset-env: %w", err)
 		}
 		s.account = &account
 	}
 	return nil
+}
+
+// login is the account whose environment the program gets: the new real user's, or the
+// caller's where that one has none.
+func (s *setpriv) login() (caps.Account, error) {
+	if s.uid[0] != nil {
+		if account, err := caps.Files.AccountOf(*s.uid[0]); err == nil {
+			return account, nil
+		}
+	}
+	return caps.Files.AccountOf(uint32(unix.Getuid()))
 }
 
 func (s *setpriv) Options(*pflag.FlagSet) {}
