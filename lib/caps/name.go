@@ -14,7 +14,7 @@ func ParseName(text string) (int, error) {
 		return n, nil
 	}
 	if like, err := Parse(text); err == nil && strings.Trim(text, "0123456789") != "" {
-		return 0, fmt.Errorf("%q is no capability; did you mean %s?", text, Name(like))
+		return 0, fmt.Errorf("%q is no capability; did you mean %s?", text, TextName(like))
 	}
 	return 0, fmt.Errorf("%q is no capability: see capabilities(7)", text)
 }

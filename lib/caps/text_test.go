@@ -2,6 +2,7 @@ package caps
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -125,6 +126,14 @@ func FuzzIAB(f *testing.F) {
 			t.Errorf("%q is %q, which reads as %q: %v", in, iab, again, err)
 		}
 	})
+}
+
+func TestParseNameHint(t *testing.T) {
+	for in, want := range map[string]string{"chown": "cap_chown", "cap_5": "cap_kill", "cap_63": "63", "CAP_63": "63"} {
+		if _, err := ParseName(in); err == nil || !strings.HasSuffix(err.Error(), "; did you mean "+want+"?") {
+			t.Errorf("%s: %v, want %s", in, err, want)
+		}
+	}
 }
 
 func TestParseName(t *testing.T) {

@@ -98,7 +98,7 @@ func (g Given) argument(words []string) (Given, []string, error) {
 // long finds the option of a word like --name=value.
 func long(word string, opts []Opt) (Given, error) {
 	name, value, has := strings.Cut(word[2:], "=")
-	var found *Opt
+	var found []*Opt
 	for i := range opts {
 		o := &opts[i]
 		if o.Long == name && name != "" {
@@ -107,15 +107,26 @@ func long(word string, opts []Opt) (Given, error) {
 		if !strings.HasPrefix(o.Long, name) || o.Long == "" {
 			continue
 		}
-		if found != nil {
-			return Given{}, fmt.Errorf("option --%s can be --%s or --%s", name, found.Long, o.Long)
-		}
-		found = o
+		found = append(found, o)
 	}
-	if found == nil {
+	switch len(found) {
+	case 0:
 		return Given{}, fmt.Errorf("unknown option --%s", name)
+	case 1:
+		return Given{found[0], value, has}, nil
 	}
-	return Given{found, value, has}, nil
+	var all strings.Builder
+	for i, o := range found {
+		switch i {
+		case 0:
+		case len(found) - 1:
+			all.WriteString(" or ")
+		default:
+			all.WriteString(", ")
+		}
+		all.WriteString(o.Name())
+	}
+	return Given{}, fmt.Errorf("option --%s can be %s", name, all.String())
 }
 
 // short finds the option of the first of letters, and returns the letters after it that

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -201,12 +202,20 @@ func optionError(err error) error {
 		return fmt.Errorf("option --%s needs a value", noValue.GetFlag().Name)
 	case errors.As(err, &badValue) && badValue.GetFlag().Value.Type() == "bool":
 		return fmt.Errorf("option --%s takes no value, not %q", badValue.GetFlag().Name, badValue.GetValue())
-	case errors.As(err, &badValue) && badValue.GetFlag().Value.Type() == "intSlice":
+	case errors.As(err, &badValue) && errors.Is(badValue, strconv.ErrRange):
+		return fmt.Errorf("option --%s: %q is out of range", badValue.GetFlag().Name, badValue.GetValue())
+	case errors.As(err, &badValue) && numeric(badValue.GetFlag().Value.Type()):
 		return fmt.Errorf("option --%s: %q is no number", badValue.GetFlag().Name, badValue.GetValue())
 	case errors.As(err, &badValue):
 		return fmt.Errorf("option --%s: %q: %w", badValue.GetFlag().Name, badValue.GetValue(), badValue.Unwrap())
 	}
 	return err
+}
+
+// numeric tells whether pflag reads values of that type by package strconv, in whose words
+// its errors are.
+func numeric(kind string) bool {
+	return slices.Contains([]string{"int", "int64", "uint", "intSlice", "uintSlice"}, kind)
 }
 
 func printHelp(w io.Writer, l *Link) {

@@ -2,6 +2,7 @@ package capdrop
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -41,7 +42,8 @@ const (
 	clearSignal = "clear"
 )
 
-// rlimits are limits as an option's value; given again, it adds one.
+// rlimits are limits as an option's value; given again, it adds one, or takes the place of
+// the one for the same resource.
 type rlimits []limits.Limit
 
 func (r *rlimits) Type() string { return "LIMIT" }
@@ -56,10 +58,11 @@ func (r *rlimits) String() string {
 
 func (r *rlimits) Set(text string) error {
 	l, err := limits.ParseLimit(text)
-	if err == nil {
-		*r = append(*r, l)
+	if err != nil {
+		return err
 	}
-	return err
+	*r = append(slices.DeleteFunc(*r, func(old limits.Limit) bool { return old.Resource == l.Resource }), l)
+	return nil
 }
 
 func (a *attributes) check(c *chain.Chain, link *chain.Link) (err error) {
