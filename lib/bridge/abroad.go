@@ -171,29 +171,28 @@ func (a *Abroad) dress(b *entry.Builder, socket entry.Reg, l Lease) {
 }
 
 // Configure gives the process's end its addresses and routes. Which attempt it was, its
-// index tells.
-func (a *Abroad) Configure(b *entry.Builder) {
+// index tells. Then the helper sees to it that the link works, as far as [Host.Await] does
+// without waiting.
+func (a *Abroad) Configure(b *entry.Builder, h *entry.Helper) {
 	what := "find " + a.leases[0].Ifname
 	a.called = linkNames{}
 	for i, l := range a.leases {
 		a.called[firstIndex+i] = l.Ifname
 	}
 	socket := b.Get(what, unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	a.configure(b, what, socket, 0)
+	a.configure(b, h, what, socket, 0)
 	b.Close(socket)
 }
 
-func (a *Abroad) configure(b *entry.Builder, find string, socket entry.Reg, i int) {
+func (a *Abroad) configure(b *entry.Builder, h *entry.Helper, find string, socket entry.Reg, i int) {
 	if i == len(a.leases) {
 		b.Fail(find, unix.ENODEV)
 		return
 	}
 	l, index := a.leases[i], firstIndex+i
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(index)
 	// What comes back of a link that is there is no error, and has no such number there.
-	there := a.askOne(b, find, socket, request(unix.RTM_GETLINK, 0, msg))
-	there.is(b, find, unix.ENODEV, func() { a.configure(b, find, socket, i+1) }, func() {
+	there := a.askOne(b, find, socket, linkAt(index))
+	there.is(b, find, unix.ENODEV, func() { a.configure(b, h, find, socket, i+1) }, func() {
 		what := fmt.Sprintf("configure %s %s", l.Ifname, l.Addr)
 		gateway6 := l.Gateway6
 		l.Gateway6 = netip.Addr{}
@@ -205,5 +204,12 @@ func (a *Abroad) configure(b *entry.Builder, find string, socket entry.Reg, i in
 		if six != nil && gateway6.IsValid() {
 			a.ask(b, what, socket, defaultRoute(index, gateway6)).mustUnless(b, what, l.explicit6)
 		}
+		b.Outside(h, what, func() {
+			outside := b.Get(what, unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+			for _, asked := range []int{a.index + i, a.bridge.Index} {
+				a.askOne(b, what, outside, linkAt(asked))
+			}
+			b.Close(outside)
+		})
 	})
 }

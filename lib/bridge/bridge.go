@@ -132,6 +132,7 @@ type link struct {
 	peer               int // of a veth: the number of its other end
 	name, kind, alias  string
 	up                 bool
+	works              bool // as the kernel has taken note: operstate is up
 }
 
 func readLink(body []byte) link {
@@ -139,7 +140,10 @@ func readLink(body []byte) link {
 		return link{}
 	}
 	a := attrs(body[unix.SizeofIfInfomsg:])
+	const operUp = 6 // IF_OPER_UP
+	oper := a.get(unix.IFLA_OPERSTATE)
 	return link{
+		works:  len(oper) == 1 && oper[0] == operUp,
 		index:  int(int32(binary.NativeEndian.Uint32(body[4:]))),
 		up:     binary.NativeEndian.Uint32(body[8:])&unix.IFF_UP != 0,
 		mtu:    a.number(unix.IFLA_MTU),
@@ -164,6 +168,13 @@ func (h *Host) link(name string) (link, error) {
 		func(body []byte) { l = readLink(body) })
 	h.conn.name(l.index, l.name)
 	return l, err
+}
+
+// linkAt asks for the link with an index.
+func linkAt(index int) *nl.NetlinkRequest {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	return request(unix.RTM_GETLINK, 0, msg, skipStats())
 }
 
 // HasLink tells whether there is a link of that name.

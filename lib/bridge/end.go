@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -144,10 +143,8 @@ func (h *Host) EndHere() (End, error) {
 
 // BridgeOf returns the bridge that an end is a port of.
 func (h *Host) BridgeOf(e End) (*Bridge, error) {
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(e.master)
 	var l link
-	err := h.conn.get(request(unix.RTM_GETLINK, 0, msg, skipStats()), func(body []byte) { l = readLink(body) })
+	err := h.conn.get(linkAt(e.master), func(body []byte) { l = readLink(body) })
 	if err != nil {
 		return nil, fmt.Errorf("find the bridge of %s: %w", e.Link, err)
 	}

@@ -219,11 +219,9 @@ func (h *Host) place(s Spec, b *Bridge) (Spec, error) {
 		}
 	}
 	if uplink != 0 && s.MTU == 0 && b.Index == 0 {
-		msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		msg.Index = int32(uplink)
 		mtu := 0
 		// Without an answer the bridge has the usual MTU.
-		_ = h.conn.get(request(unix.RTM_GETLINK, 0, msg, skipStats()), func(body []byte) { mtu = readLink(body).mtu })
+		_ = h.conn.get(linkAt(uplink), func(body []byte) { mtu = readLink(body).mtu })
 		if mtu >= 1280 && mtu < 1500 {
 			s.MTU = mtu
 		}

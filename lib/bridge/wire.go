@@ -418,6 +418,32 @@ func Configure(l Lease, tell func(line string)) error {
 	return nil
 }
 
+// coming is how long a link is waited for that is coming up.
+const coming = 100 * time.Millisecond
+
+// Await waits until what is sent through the link of l arrives. When its far end comes up, the
+// kernel takes note of that in the background, for the near end and then for the bridge; until
+// then both drop what they are given. A newer kernel that is asked for a link takes note at
+// once.
+func (h *Host) Await(b *Bridge, l Lease) error {
+	if !b.up {
+		return nil
+	}
+	for start := time.Now(); ; entry.Pause(time.Millisecond / 2) {
+		works := true
+		for _, name := range []string{l.Host, b.Name} {
+			link, err := h.link(name)
+			if err != nil {
+				return fmt.Errorf("find link %s: %w", name, err)
+			}
+			works = works && link.works
+		}
+		if works || time.Since(start) > coming {
+			return nil
+		}
+	}
+}
+
 // configure6 are the requests for the IPv6 address, which come before the link is up: it
 // would begin to make an address of its own.
 func configure6(l Lease, index int) []*nl.NetlinkRequest {

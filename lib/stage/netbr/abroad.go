@@ -84,10 +84,10 @@ func (s *stage) abroadSteps(c *chain.Chain, link *chain.Link) []chain.Step {
 	}
 	raw("RTM_NEWLINK veth "+s.link.ifname, "the helper makes it: one end in this namespace, one at the bridge", "veth(4)", s.told(wireAbroadTold), func(b *entry.Builder) {
 		s.abroad.Wire(b, s.helper)
-		b.Dismiss(s.helper)
 	})
 	raw("RTM_NEWADDR, RTM_NEWROUTE "+s.link.ifname, "addresses, default routes, and lo", "rtnetlink(7)", s.told(bridge.Outlook.Configure), func(b *entry.Builder) {
-		s.abroad.Configure(b)
+		s.abroad.Configure(b, s.helper)
+		b.Dismiss(s.helper)
 	})
 	return steps
 }

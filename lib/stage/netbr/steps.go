@@ -126,7 +126,12 @@ func (s *stage) wire() error {
 	return err
 }
 
-func (s *stage) configure() error { return bridge.Configure(s.lease, s.tell) }
+func (s *stage) configure() error {
+	if err := bridge.Configure(s.lease, s.tell); err != nil {
+		return err
+	}
+	return s.host.Await(s.br, s.lease)
+}
 
 func (s *stage) publishPorts() error {
 	all, err := mappings(s.publish)
