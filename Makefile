@@ -76,7 +76,7 @@ install: $(if $(filter-out $(wildcard $B/*),$(TOOLS:%=$B/%)),build) ## install w
 	@scripts/install $B '$(PREFIX)' '$(DESTDIR)'
 
 uninstall: ## remove what 'make install' put there
-	@scripts/install -r $B '$(PREFIX)' '$(DESTDIR)'
+	@scripts/install -r '$(PREFIX)' '$(DESTDIR)'
 
 deb: ## build a Debian package into dist/
 	@scripts/deb

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -72,6 +73,16 @@ func TestInstall(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("documents", func(t *testing.T) { leadSomewhere(t, filepath.Join(top, "share/doc/staves")) })
+	t.Run("compare", func(t *testing.T) {
+		testkit.NeedRoot(t)
+		testkit.NeedExec(t, "busybox", "strace", "ip", "cgexec", "capsh")
+		testkit.Check(t)
+		out := run(t, []string{"STAVES_TRACE=1"}, filepath.Join(top, "libexec/staves/scripts/recipes/compare"), "-n", "1")
+		if !strings.Contains(out, "\n+ unshare: ") {
+			t.Errorf("what it calls our links are others' programs:\n%s", out)
+		}
+	})
 	t.Run("uninstall", func(t *testing.T) {
 		run(t, noGo, words...) // over itself
 		other := filepath.Join(top, "bin/other")
@@ -79,6 +90,9 @@ func TestInstall(t *testing.T) {
 			t.Fatal(err)
 		}
 		words[1] = "uninstall"
+		if err := os.RemoveAll(strings.TrimPrefix(b, "B=")); err != nil { // make clean
+			t.Fatal(err)
+		}
 		run(t, noGo, words...)
 		if left := files(t, dest); len(left) != 4 || left[3] != "opt/st/bin/other" {
 			t.Errorf("what is left: %q, not the file of somebody else alone", left)
@@ -86,11 +100,51 @@ func TestInstall(t *testing.T) {
 		if err := os.Remove(other); err != nil {
 			t.Fatal(err)
 		}
+		words[1] = "install"
+		run(t, nil, words...)
+		words[1] = "uninstall"
 		run(t, noGo, words...)
+		run(t, noGo, words...) // and there is nothing to remove
 		if left := files(t, dest); len(left) > 0 {
 			t.Errorf("what is left: %q", left)
 		}
 	})
+}
+
+// leadSomewhere checks the links of all texts in a directory, but for those to the net.
+func leadSomewhere(t *testing.T, dir string) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	links := 0
+	for _, name := range files(t, dir) {
+		if !strings.HasSuffix(name, ".md") {
+			continue
+		}
+		file := filepath.Join(dir, name)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			links++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+				t.Errorf("%s: a link to nothing: %s", name, m[1])
+			}
+		}
+	}
+	if links < 20 {
+		t.Errorf("only %d links in %s", links, dir)
+	}
+}
+
+func TestInstallWantsAnAbsolutePrefix(t *testing.T) {
+	testkit.NeedExec(t, "make", "bash")
+	for _, do := range []string{"install", "uninstall"} {
+		cmd := exec.Command("make", do, builtHere(t), "DESTDIR="+t.TempDir(), "PREFIX=usr")
+		cmd.Dir = testkit.Root()
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "PREFIX usr is not absolute") {
+			t.Errorf("%s: %v, %s", do, err, out)
+		}
+	}
 }
 
 // files lists what is in a directory.
@@ -127,6 +181,7 @@ func works(t *testing.T, top string) {
 		"box --print -- true":    "capdrop",
 		"lesson --list":          "namespaces",
 		"netbr-dns 2>&1 || true": "which bridge?",
+		"netbr-dns --help":       "dnsmasq",
 		"rootfs --help":          "--lowers",
 		"man -P cat " + top + "/share/man/man1/nsrun.1 2>&1 || cat " + top + "/share/man/man1/nsrun.1": "namespaces",
 		"cat " + top + "/share/doc/staves/docs/coming-from.md":                                         "nsrun",

@@ -82,6 +82,32 @@ func TestTranscripts(t *testing.T) {
 	run(t, "README.md", string(text), testkit.Root(), 5)
 }
 
+// The page says how the tools come into PATH, before anything that is typed wants them there.
+func TestToolsComeIntoPath(t *testing.T) {
+	bin, err := testkit.Bin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(bin, filepath.Join(dir, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range []string{"README.md", "docs/recipes.md"} {
+		text, err := os.ReadFile(filepath.Join(testkit.Root(), page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(text), "\nexport PATH=")
+		line, _, _ := strings.Cut(after, "\n")
+		cmd := exec.Command("sh", "-c", "export PATH="+line+"\ncommand -v cgset")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "PWD="+dir)
+		if got, err := cmd.Output(); err != nil || string(got) != filepath.Join(dir, "bin/cgset")+"\n" {
+			t.Errorf("%s: after export PATH=%s cgset is %q, %v", page, line, got, err)
+		}
+	}
+}
+
 func TestManuals(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/man/*.[0-9]")
 	if err != nil || len(pages) < 8 {
