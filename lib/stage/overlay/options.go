@@ -44,7 +44,7 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&s.o, outputOption, "o", nil, "`OPTIONS` as for mount -t overlay -o: lowerdir=A:B,upperdir=C,workdir=D,ro; with --commit: the file to write")
 	fs.StringVar(&s.diff, diffOption, "", "list what changed in `STATE`: A added, C changed, D deleted")
 	fs.BoolVar(&s.json, jsonOption, false, "with --diff: one JSON object for each")
-	fs.StringVar(&s.commit, commitOption, "", "write the changes in `STATE` as a layer of an OCI image")
+	fs.StringVar(&s.commit, commitOption, "", "write the changes in `STATE` as a layer of an OCI image, with the owners that the caller sees")
 	fs.StringVar(&s.apply, applyOption, "", "unpack `LAYER`, a tar archive or - for standard input, over DIR, deletions included")
 	fs.StringVar(&s.clean, cleanOption, "", "remove `STATE` and all changes in it")
 }
