@@ -144,7 +144,7 @@ func quote(s string) string {
 	return b.String()
 }
 
-// commit writes a state as a layer. A file is there complete, or not at all.
+// commit writes a state as a layer.
 func commit(state string, to []string) error {
 	upper, err := upperOf(state)
 	if err != nil {
@@ -154,33 +154,66 @@ func commit(state string, to []string) error {
 		return errors.New("--commit writes to one file: -o FILE")
 	}
 	if len(to) == 0 || to[0] == "-" {
-		if _, err := unix.IoctlGetTermios(1, unix.TCGETS); err == nil {
-			return errors.New("a layer is no text for a terminal: -o FILE, or a pipe")
-		}
-		out := bufio.NewWriterSize(os.Stdout, 1<<20)
-		if err := layer.Pack(upper, out); err != nil {
-			return readable(state, err)
-		}
-		return out.Flush()
+		return pack(state, upper, os.Stdout)
 	}
-	file, err := os.CreateTemp(filepath.Dir(to[0]), ".overlay-*")
-	if err != nil {
-		return fmt.Errorf("make %s: %w", to[0], cause(err))
+	return packTo(state, upper, to[0])
+}
+
+// pack writes the layer to a file that is open.
+func pack(state, upper string, to *os.File) error {
+	if _, err := unix.IoctlGetTermios(int(to.Fd()), unix.TCGETS); err == nil {
+		return errors.New("a layer is no text for a terminal: -o FILE, or a pipe")
 	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	out := bufio.NewWriterSize(file, 1<<20)
+	out := bufio.NewWriterSize(to, 1<<20)
 	if err := layer.Pack(upper, out); err != nil {
 		return readable(state, err)
 	}
+	return out.Flush()
+}
+
+// packTo writes the layer to what has a name. A file is there complete, or not at all; what
+// is no file (a pipe, a device) is written to, and stays what it is.
+func packTo(state, upper, name string) error {
+	fail := func(err error) error { return fmt.Errorf("write %s: %w", name, cause(err)) }
+	path, err := newResolver().real(name)
+	if err != nil {
+		path = name
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+	case err != nil:
+		return fail(err)
+	default:
+		if out, err := os.Stdout.Stat(); err == nil && os.SameFile(info, out) {
+			return pack(state, upper, os.Stdout) // /dev/stdout, wherever that leads
+		}
+		there, err := os.Stat(path)
+		if !info.Mode().IsRegular() || err != nil || !os.SameFile(info, there) {
+			file, err := os.OpenFile(name, os.O_WRONLY, 0)
+			if err != nil {
+				return fail(err)
+			}
+			return errors.Join(pack(state, upper, file), file.Close())
+		}
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".overlay-*")
+	if err != nil {
+		return fail(err)
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	if err := pack(state, upper, file); err != nil {
+		return err
+	}
 	old := unix.Umask(0)
 	unix.Umask(old)
-	err = errors.Join(out.Flush(), file.Chmod(os.FileMode(0o666&^old)), file.Close())
+	err = errors.Join(file.Chmod(os.FileMode(0o666&^old)), file.Close())
 	if err == nil {
-		err = os.Rename(file.Name(), to[0])
+		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", to[0], cause(err))
+		return fail(err)
 	}
 	return nil
 }
@@ -233,6 +266,9 @@ func apply(from, dir string) error {
 
 // clean removes a state that is in no use.
 func clean(state string) error {
+	if to, err := os.Readlink(strings.TrimRight(state, "/")); err == nil {
+		return diag.WithHint(fmt.Errorf("%s is a symbolic link, to %s: name the state itself", state, to), "readlink -f "+state+" prints its path")
+	}
 	upper, err := upperOf(state)
 	if err != nil {
 		return err
@@ -246,12 +282,15 @@ func clean(state string) error {
 			return fmt.Errorf("%s holds %s as well: that is no state's, and not removed", state, n.Name())
 		}
 	}
-	upper, err = newResolver().real(upper)
+	path, err := newResolver().real(state)
 	if err != nil {
-		return chain.PathError("use", upper, err)
+		return chain.PathError("use", upper, cause(err))
 	}
-	if pid := mount.UpperInUse(upper); pid != 0 {
+	switch pid, used := mount.UpperInUse(filepath.Join(path, upperName), filepath.Join(path, workName)); {
+	case pid != 0:
 		return diag.WithHint(fmt.Errorf("%s is in use: it is mounted where process %d runs", state, pid), fmt.Sprintf("end that container first: ps %d; or if it is mounted on the host, umount it", pid))
+	case used:
+		return diag.WithHint(fmt.Errorf("%s is in use: an overlay has it", state), "end that container first; it was started by another path")
 	}
-	return layer.Remove(filepath.Clean(state))
+	return layer.Remove(path)
 }

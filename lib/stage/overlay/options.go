@@ -102,6 +102,9 @@ func (s *stage) overlay(inUserNS bool) mount.Overlay {
 	}
 	if s.changes() {
 		o.Upper, o.Work = r.absolute(s.upper), r.absolute(s.work)
+		if upper, err := r.real(s.upper); err == nil && !s.plain {
+			o.Upper = upper // as --clean finds it again, whatever becomes of the links to it
+		}
 	}
 	return o
 }

@@ -66,7 +66,8 @@ func TestReal(t *testing.T) {
 		"/no-such":         "/no-such",
 		"loop":             "",
 		"loop/x":           "",
-		"nowhere":          "",
+		"nowhere":          dir + "/no",
+		"nowhere/x":        dir + "/no/x",
 	} {
 		got, err := r.real(path)
 		if got != want || (err != nil) != (want == "") {

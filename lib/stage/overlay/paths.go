@@ -51,10 +51,20 @@ func (r resolver) real(path string) (string, error) {
 		return path, nil
 	case err != nil:
 		return "", err
-	case info.Mode()&os.ModeSymlink != 0:
-		return filepath.EvalSymlinks(path)
+	case info.Mode()&os.ModeSymlink == 0:
+		return path, nil
 	}
-	return path, nil
+	to, err := filepath.EvalSymlinks(path)
+	if !errors.Is(err, unix.ENOENT) {
+		return to, err
+	}
+	if to, err = os.Readlink(path); err != nil {
+		return "", err
+	}
+	if !filepath.IsAbs(to) {
+		to = dir + "/" + to
+	}
+	return r.real(to)
 }
 
 // directory is the path without links of what holds the last part of a path.
