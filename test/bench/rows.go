@@ -110,6 +110,7 @@ var rows = []row{
 	}},
 	{job: "seven stages: limits and a network too, a filter of system calls", ways: []way{
 		{name: "all seven", line: "cgset --memory 64M --pids 100 --cpus 0.5 -- netbr --bridge $BR -- nsrun -muipC overlay mkdev pivot capdrop --seccomp default -- /bin/true"},
+		{"unfused", "cgset --memory 64M --pids 100 --cpus 0.5 -- $BIN/netbr --bridge $BR -- $BIN/nsrun -muipC $BIN/overlay -- $BIN/mkdev -- $BIN/pivot -- $BIN/capdrop --seccomp default -- /bin/true", ""},
 		{"the tutorials' recipe in bash", "bash $RECIPE {}", "recipe"},
 	}},
 
@@ -118,6 +119,20 @@ var rows = []row{
 		{name: "nsrun -Ur", line: "nsrun -Ur /bin/true"},
 		floorWay("ns=U"),
 		{"unshare -Ur", "unshare -Ur /bin/true", "unshare"},
+	}},
+	{job: "no privileges to gain", user: true, ways: []way{
+		{name: "capdrop --preset all", line: "capdrop --preset all -- /bin/true"},
+		{"setpriv", "setpriv --no-new-privs --inh-caps -all /bin/true", "setpriv"},
+	}},
+	{job: "a copy on write of /", user: true, ways: []way{
+		{name: "nsrun -Urm overlay", line: "nsrun -Urm overlay -- /bin/true"},
+	}},
+	{job: "a /dev", user: true, ways: []way{
+		{name: "nsrun -Urm mkdev", line: "nsrun -Urm mkdev $ROOT/dev -- /bin/true"},
+	}},
+	{job: "a root", user: true, ways: []way{
+		{name: "nsrun -Urm pivot", line: "nsrun -Urm pivot $ROOT -- /bin/true"},
+		{"bwrap", "bwrap --unshare-user --bind $ROOT / /bin/true", "bwrap"},
 	}},
 	{job: "a container in a given root", user: true, ways: []way{
 		{name: "nsrun, mkdev, pivot, capdrop", line: "nsrun -UrmuipnC mkdev $ROOT/dev pivot $ROOT capdrop -- /bin/true"},
