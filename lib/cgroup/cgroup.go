@@ -26,7 +26,8 @@ import (
 // A Request says what group is wanted.
 type Request struct {
 	// Name is the group's path below the group that groups are made in, which must
-	// pass [CheckName]; "" asks for a fresh group. Parent is a path before it.
+	// pass [CheckName]; "" asks for a fresh group. Parent is a path before it, [Top] to
+	// have it at the top also in a group that Make made.
 	Name, Parent string
 	Limits       []Limit
 	// Controllers are those that the group must have beside those of its limits, Observe
@@ -68,11 +69,14 @@ type Dropped struct {
 // is found before anything is changed, and after an error nothing is left behind.
 func Make(trees []*Tree, req Request) (_ *Group, err error) {
 	for _, name := range []string{req.Name, req.Parent} {
-		if name != "" {
+		if name != "" && (name != Top || name != req.Parent) {
 			if err := CheckName(name); err != nil {
 				return nil, err
 			}
 		}
+	}
+	if err := req.nest(trees); err != nil {
+		return nil, err
 	}
 	places, dropped, err := plan(trees, req)
 	if err != nil {

@@ -23,6 +23,8 @@ import (
 // Who removes a dead group also sets its set-user-ID bit, which mkdir(2) cannot do: so
 // that somebody who is about to make it anew waits until it is gone, and does not take the
 // one who has the lock for an owner.
+//
+// A group that is made to stay has the set-group-ID bit, which means as little: see nest.
 const (
 	modeOwned     = 0o1755
 	modeCondemned = modeOwned | unix.S_ISUID
@@ -76,16 +78,16 @@ func mode(at int, name string) uint32 {
 // makeOwned makes the group called name, or takes over a dead one, whether it is to be
 // removed, or with keep to stay. It tells whether the group is ours now, also with an error.
 func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err error) {
-	mode := uint32(modeOwned)
+	perm := uint32(modeOwned)
 	if keep {
-		mode = modePlain
+		perm = modePlain
 	}
 	deadline := time.Now().Add(patience)
 	for made := false; ; {
-		err := unix.Mkdirat(at, name, mode)
+		err := unix.Mkdirat(at, name, perm)
 		switch {
 		case err == nil && keep:
-			return true, nil
+			return true, unix.Fchmodat(at, name, mode(at, name)&0o777|unix.S_ISGID, 0)
 		case err == nil:
 			made = true
 		case !errors.Is(err, unix.EEXIST) || fresh:
@@ -107,7 +109,7 @@ func (g *Group) makeOwned(at int, name string, fresh, keep bool) (ours bool, err
 			return made, fmt.Errorf("lock it: %w", err)
 		}
 		if keep {
-			err := unix.Fchmod(fd, modePlain)
+			err := unix.Fchmod(fd, modePlain|unix.S_ISGID)
 			unix.Close(fd)
 			return true, err
 		}

@@ -113,6 +113,7 @@ func domainFirst(controllers []string) []string {
 // processes in it.
 type BusyError struct {
 	Dir         string
+	Made        bool // it was made here, for an earlier program
 	Controllers []string
 	Pids        []string
 }
@@ -129,6 +130,9 @@ func (e *BusyError) Error() string {
 
 func (e *BusyError) Unwrap() error { return unix.EBUSY }
 
+// aside begins the name of a group that a process steps aside into.
+const aside = "waiter-"
+
 // vacate sees to it that no process is in the group: if it is this one alone, it steps
 // aside, into a group of its own next to the one that is being made.
 func (g *Group) vacate(fd int, dir string, controllers []string) error {
@@ -141,10 +145,10 @@ func (g *Group) vacate(fd int, dir string, controllers []string) error {
 		return nil
 	}
 	if len(pids) > 1 || pids[0] != strconv.Itoa(unix.Getpid()) {
-		return &BusyError{Dir: dir, Controllers: controllers, Pids: pids}
+		return &BusyError{Dir: dir, Made: madeHere(dir, ""), Controllers: controllers, Pids: pids}
 	}
 	for try := 0; ; try++ {
-		name := "waiter-" + freshName(try)
+		name := aside + freshName(try)
 		leaf := filepath.Join(dir, name)
 		ours, err := g.makeOwned(fd, name, true, false)
 		if errors.Is(err, unix.EEXIST) {

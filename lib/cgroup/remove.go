@@ -196,10 +196,14 @@ func RemoveEmpty(dir string, deep bool) error {
 	}
 }
 
-// CheckEmpty is a *PopulatedError if something runs in a group, or in one in it.
-func CheckEmpty(dir string) error {
+// CheckEmpty is a *PopulatedError if something runs in a group, or in one in it, or with
+// deep unset if there is a group in it.
+func CheckEmpty(dir string, deep bool) error {
 	deadline := time.Now().Add(dying)
 	for {
+		if groups := names(within(dir)); !deep && len(groups) > 0 {
+			return &PopulatedError{Dir: dir, Groups: groups}
+		}
 		err := checkEmpty(dir)
 		if err == nil || time.Now().After(deadline) {
 			return err
@@ -220,6 +224,15 @@ func checkEmpty(dir string) error {
 	return nil
 }
 
+// names are the last components of groups.
+func names(dirs []string) []string {
+	list := make([]string, len(dirs))
+	for i, d := range dirs {
+		list[i] = filepath.Base(d)
+	}
+	return list
+}
+
 func removeEmpty(dir string, deep bool) error {
 	all := []string{dir}
 	for i := 0; i < len(all); i++ {
@@ -228,10 +241,7 @@ func removeEmpty(dir string, deep bool) error {
 			return &PopulatedError{Dir: all[i], Pids: pids}
 		}
 		if !deep && len(groups) > 0 {
-			for j := range groups {
-				groups[j] = filepath.Base(groups[j])
-			}
-			return &PopulatedError{Dir: dir, Groups: groups}
+			return &PopulatedError{Dir: dir, Groups: names(groups)}
 		}
 		all = append(all, groups...)
 	}

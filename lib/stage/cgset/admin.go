@@ -177,7 +177,7 @@ func (a *admin) delete(path string, found []cgroup.Found) error {
 	default:
 		// In none of its hierarchies is it removed while something runs in one of them.
 		for _, f := range found {
-			if err := cgroup.CheckEmpty(f.Dir); err != nil {
+			if err := cgroup.CheckEmpty(f.Dir, true); err != nil {
 				return diag.WithHint(err, "cgset --delete "+path+" --kill ends it, --migrate moves it to the group above")
 			}
 		}

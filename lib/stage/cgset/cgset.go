@@ -38,7 +38,9 @@ parent: when NEXT ends it kills what is left in the group and removes it. A name
 that was there before stays, and with --keep any does; then no process stays either.
 
 Groups are made at the top of the tree, or for an ordinary user in the nearest group
-that is the user's own. Whether a controller is cgroup v1's or v2's is found out.
+that is the user's own. Where an earlier cgset made the group that this one runs in, they
+are made in that one, whose limits hold too, and go with it. Whether a controller is
+cgroup v1's or v2's is found out.
 
 What the kernel does not tell is left out of --report, and null in its JSON: on v1 the
 peak of swap, on v2 that of memory before Linux 5.19 and that of swap before 6.5.
@@ -59,7 +61,7 @@ type stage struct {
 func (s *stage) Options(fs *pflag.FlagSet) {
 	s.limits.options(fs)
 	fs.StringVar(&s.name, "name", "", "make the group `NAME`, or use it if it is there; a/b lies in a")
-	fs.StringVar(&s.parent, "parent", "", "make the group in the group `NAME`, which is made if it is not there")
+	fs.StringVar(&s.parent, "parent", "", "make the group in the group `NAME`, which is made if it is not there; / is the top")
 	fs.BoolVar(&s.keep, "keep", false, "leave the group in place afterwards")
 	optionalVar(fs, &s.report, "report", "when NEXT has ended tell what the group used, on standard error; =`json`: as JSON")
 	fs.BoolVarP(&s.verbose, "verbose", "v", false, "tell which files were written, and what the kernel keeps")
@@ -71,7 +73,7 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		c.Provide(chain.Waiter, link)
 	}
 	for _, o := range []struct{ option, name string }{{"name", s.name}, {"parent", s.parent}} {
-		if link.Flags.Changed(o.option) {
+		if link.Flags.Changed(o.option) && (o.option != "parent" || o.name != cgroup.Top) {
 			if err := cgroup.CheckName(o.name); err != nil {
 				return fmt.Errorf("--%s: %w", o.option, err)
 			}

@@ -3,6 +3,7 @@ package cgset
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"staves/lib/cgroup"
 	"staves/lib/chain"
@@ -37,11 +38,25 @@ func readDelete(words []string) (*chain.Act, error) {
 		if err != nil {
 			return 0, err
 		}
-		// Every hierarchy is tried, and each failure said: what is left is seen.
+		// Every group is tried, and each failure said: what is left is seen. But one that
+		// cannot be removed in one of its hierarchies stays in the others too.
+		refused := map[string]error{}
+		for _, sp := range specs {
+			found, _ := sp.there(trees)
+			for _, f := range found {
+				if err := cgroup.CheckEmpty(f.Dir, *deep); err != nil && sp.path != "" && refused[sp.path] == nil {
+					refused[sp.path] = err
+				}
+			}
+		}
 		var failed []error
 		status := 0
 		for _, sp := range specs {
-			if err := deleteSpec(sp, trees, *deep); err != nil {
+			err := refused[sp.path]
+			if err == nil {
+				err = deleteSpec(sp, trees, *deep)
+			}
+			if err != nil {
 				failed = append(failed, fmt.Errorf("cannot remove group '%s': %w", sp.path, err))
 				status = max(status, statusOf(err, statusOther))
 			}
@@ -64,15 +79,35 @@ func deleteSpec(sp spec, trees []*cgroup.Tree, deep bool) error {
 	if sp.path == "" {
 		return errors.New("the topmost group cannot be removed")
 	}
-	found, err := sp.find(trees)
-	if err != nil {
-		return err
-	}
-	var first error
+	found, first := sp.there(trees)
 	for _, f := range found {
 		if err := cgroup.RemoveEmpty(f.Dir, deep); err != nil && first == nil {
 			first = err
 		}
 	}
 	return first
+}
+
+// there returns the spec's groups that there are, and why others are not.
+func (sp spec) there(trees []*cgroup.Tree) (found []cgroup.Found, first error) {
+	controllers := sp.controllers
+	if len(controllers) == 0 {
+		controllers = []string{""}
+	}
+	for _, c := range controllers {
+		one := spec{path: sp.path}
+		if c != "" {
+			one.controllers = []string{c}
+		}
+		f, err := one.find(trees)
+		if err != nil && first == nil {
+			first = err
+		}
+		for _, f := range f {
+			if !slices.Contains(found, f) { // several controllers may share a hierarchy
+				found = append(found, f)
+			}
+		}
+	}
+	return found, first
 }

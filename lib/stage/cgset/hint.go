@@ -30,6 +30,9 @@ func explain(err error) error {
 		return diag.WithHint(err, delegationHints(delegation)...)
 	case errors.As(err, &controller):
 		return diag.WithHint(err, controllerHints(controller)...)
+	case errors.As(err, &busy) && busy.Made:
+		return diag.WithHint(err, "it is an earlier cgset's, and a group either has processes or passes controllers on (cgroups(7)): give that one all limits",
+			"with --parent / the group is at the top, beyond the limits of the first")
 	case errors.As(err, &busy):
 		return diag.WithHint(err, "a group either has processes or passes controllers on (cgroups(7)): start in a scope of your own",
 			scope())

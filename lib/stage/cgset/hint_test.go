@@ -22,6 +22,7 @@ func TestExplain(t *testing.T) {
 	}{
 		{&cgroup.DelegationError{Dir: "/c", Err: unix.EROFS}, "mount -o remount,rw,bind /c"},
 		{&cgroup.BusyError{Dir: "/c", Controllers: []string{"pids"}, Pids: []string{"1"}}, "--scope -q -p Delegate=yes -- " + quoted(os.Args[0])},
+		{&cgroup.BusyError{Dir: "/c", Made: true, Controllers: []string{"pids"}, Pids: []string{"1"}}, "--parent /"},
 		{&cgroup.ControllerError{Controller: "io", Dir: "/c/a", Above: "/c"}, "echo +io >/c/cgroup.subtree_control"},
 		{&cgroup.ControllerError{Controller: "x", Have: []string{"cpu", "io"}}, "there are: cpu, io"},
 		{&cgroup.ControllerError{Controller: "memory", Dir: "/c"}, "cgroup_disable=memory"},
