@@ -22,6 +22,7 @@ type option struct {
 
 func newOption(f *pflag.Flag) option {
 	name, usage := pflag.UnquoteUsage(f)
+	name = strings.TrimPrefix(name, "=") // in --help: how an optional value is given
 	o := option{Long: f.Name, Short: f.Shorthand, Arg: "required", Value: name, Usage: usage}
 	switch {
 	case strings.HasPrefix(f.Value.Type(), "bool") && name == "":

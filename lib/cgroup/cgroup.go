@@ -54,8 +54,9 @@ type Group struct {
 	Written []Written
 	Dropped []Dropped
 
-	procs []int  // cgroup.procs of each of Dirs, open for writing
-	locks []int  // see Locks
+	procs []int // cgroup.procs of each of Dirs, open for writing
+	locks []int // see Locks
+	old   undo
 	leaf  string // where this process stepped aside to: see vacate
 }
 
@@ -88,6 +89,7 @@ func Make(trees []*Tree, req Request) (_ *Group, err error) {
 			p.close()
 		}
 		if err != nil {
+			g.old.revert()
 			if left := Remove(g.Made); left != nil {
 				err = fmt.Errorf("%w; %w", err, left)
 			}
@@ -188,16 +190,16 @@ func (g *Group) limit(p *place) error {
 	}
 	fd := p.open[len(p.open)-1].fd
 	for _, l := range p.limits {
-		written, err := l.apply(fd, p.dir, p.tree.V2)
-		for _, w := range written {
-			if w.Err != nil && err == nil {
-				err = w.Err
-			}
-		}
-		if err != nil && !l.May {
-			return err
-		} else if err != nil {
+		written, err := l.apply(fd, p.dir, p.tree.V2, &g.old)
+		if err != nil && l.May {
 			g.Dropped = append(g.Dropped, Dropped{l.name, err})
+		} else if err != nil {
+			return err
+		}
+		for _, w := range written { // with May another value is in force, and told
+			if w.Err != nil && !l.May {
+				return w.Err
+			}
 		}
 		g.Written = append(g.Written, written...)
 	}

@@ -17,6 +17,8 @@ type pair struct {
 	// down makes a value for v1's file of the text of v2's; "" if the text says nothing
 	// about it.
 	down func(text string, now reader) (string, error)
+	// shown tells that both files can only be read.
+	shown bool
 	// live tells that what the group has takes part in it.
 	live bool
 	// or tells that the pair is for kernels without the file of the pair before it.
@@ -31,23 +33,23 @@ var pairs = []pair{
 	{v1: "cpu.cfs_period_us", v2: "cpu.max", up: periodToMax, down: maxToPeriod, live: true},
 	{v1: "cpu.cfs_burst_us", v2: "cpu.max.burst", up: sameUp, down: sameDown},
 	{v1: "cpuset.cpu_exclusive", v2: "cpuset.cpus.partition", up: words("1", "root", "0", "member"), down: wordsDown("root", "1", "isolated", "1", "member", "0")},
-	{v1: "cpuset.effective_cpus", v2: "cpuset.cpus.effective", down: sameDown},
-	{v1: "cpuset.effective_mems", v2: "cpuset.mems.effective", down: sameDown},
+	{v1: "cpuset.effective_cpus", v2: "cpuset.cpus.effective", up: sameUp, down: sameDown, shown: true},
+	{v1: "cpuset.effective_mems", v2: "cpuset.mems.effective", up: sameUp, down: sameDown, shown: true},
 	{v1: "cpuacct.usage", v2: "cpu.stat", down: statToUsage},
 	{v1: "memory.limit_in_bytes", v2: "memory.max", up: bytesUp, down: bytesDown},
 	{v1: "memory.soft_limit_in_bytes", v2: "memory.high", up: bytesUp, down: bytesDown},
 	{v1: "memory.memsw.limit_in_bytes", v2: "memory.swap.max", up: memswToSwap, down: swapToMemsw, live: true},
-	{v1: "memory.usage_in_bytes", v2: "memory.current", down: sameDown},
-	{v1: "memory.max_usage_in_bytes", v2: "memory.peak", down: sameDown},
+	{v1: "memory.usage_in_bytes", v2: "memory.current", up: sameUp, down: sameDown, shown: true},
+	{v1: "memory.max_usage_in_bytes", v2: "memory.peak", up: sameUp, down: sameDown, shown: true},
 	{v1: "blkio.bfq.weight", v2: "io.bfq.weight", up: sameUp, down: lastDown},
-	{v1: "blkio.bfq.weight", v2: "io.weight", up: weightUp, down: weightDown, or: true},
+	{v1: "blkio.bfq.weight", v2: "io.weight", up: sameUp, down: lastDown, or: true},
 	{v1: "blkio.weight", v2: "io.bfq.weight", up: sameUp, down: lastDown, or: true},
 	{v1: "blkio.weight", v2: "io.weight", up: weightUp, down: weightDown, or: true},
 	throttle(0), throttle(1), throttle(2), throttle(3),
 	{v1: "freezer.state", v2: "cgroup.freeze", up: words("FROZEN", "1", "THAWED", "0"), down: wordsDown("1", "FROZEN", "0", "THAWED")},
 	{v1: "hugetlb.*.limit_in_bytes", v2: "hugetlb.*.max", up: bytesUp, down: bytesDown},
 	{v1: "hugetlb.*.rsvd.limit_in_bytes", v2: "hugetlb.*.rsvd.max", up: bytesUp, down: bytesDown},
-	{v1: "hugetlb.*.usage_in_bytes", v2: "hugetlb.*.current", down: sameDown},
+	{v1: "hugetlb.*.usage_in_bytes", v2: "hugetlb.*.current", up: sameUp, down: sameDown, shown: true},
 }
 
 // match returns the pairs in which a key stands, on v1's side or on v2's, with their
@@ -84,7 +86,7 @@ func upSettings(key, value string) []setting {
 	var first *setting
 	var next **setting
 	for _, p := range match(key, false) {
-		if p.up == nil {
+		if p.up == nil || p.shown {
 			return nil
 		}
 		text, err := p.up(value, "", func(string) string { return "" })
@@ -113,7 +115,7 @@ func downSettings(key, value string) []setting {
 	var all []setting
 	found := match(key, true)
 	for _, p := range found {
-		if p.up == nil {
+		if p.up == nil || p.shown {
 			return nil
 		}
 		text, err := p.down(value, func(string) string { return "" })

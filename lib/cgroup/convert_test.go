@@ -59,6 +59,9 @@ func TestConvert(t *testing.T) {
 		{true, "io.max=", "blkio.throttle.read_bps_device", "8:0 0", "io.max", "8:0 rbps=max"},
 		{false, "blkio.throttle.write_iops_device=", "io.max", "8:0 wiops=5", "blkio.throttle.write_iops_device", "8:0 5"},
 		{true, "io.weight=default 100", "blkio.weight", "1000", "io.weight", "10000"},
+		{false, "blkio.bfq.weight=100", "io.weight", "200", "blkio.bfq.weight", "200"},
+		{false, "cpu.cfs_quota_us=-1;cpu.cfs_period_us=100000", "cpu.max", "foo", "cpu.cfs_quota_us", ""},
+		{true, "io.weight=default 100", "blkio.bfq.weight", "200", "io.weight", "200"},
 		{true, "io.bfq.weight=default 100", "blkio.weight", "500", "io.bfq.weight", "500"},
 		{true, "cgroup.freeze=0", "freezer.state", "FROZEN", "cgroup.freeze", "1"},
 		{false, "freezer.state=THAWED", "cgroup.freeze", "1", "freezer.state", "FROZEN"},
@@ -74,7 +77,7 @@ func TestConvert(t *testing.T) {
 		}
 		var written []Written
 		if err == nil {
-			written, err = l.apply(fd, "/group", c.v2)
+			written, err = l.apply(fd, "/group", c.v2, &undo{})
 		}
 		got := ""
 		for _, w := range written { // a plain file keeps the end of what was longer
@@ -104,6 +107,12 @@ func TestReadConverted(t *testing.T) {
 		{true, "cpu.stat=usage_usec 5\nuser_usec 3", "cpuacct.usage", "5000"},
 		{true, "cgroup.freeze=1", "freezer.state", "FROZEN"},
 		{true, "pids.max=5", "pids.max", "5"},
+		{false, "memory.usage_in_bytes=5", "memory.current", "5"},
+		{false, "memory.max_usage_in_bytes=7", "memory.peak", "7"},
+		{false, "cpuset.effective_cpus=0-1", "cpuset.cpus.effective", "0-1"},
+		{false, "hugetlb.2MB.usage_in_bytes=0", "hugetlb.2MB.current", "0"},
+		{true, "memory.current=5", "memory.usage_in_bytes", "5"},
+		{false, "blkio.bfq.weight=100", "io.weight", "100"},
 		{false, "pids.max=5", "memory.max", ""},
 	} {
 		got, err := read(group(t, c.has), c.v2, c.key)

@@ -193,14 +193,16 @@ func Change(trees []*Tree, path string, limits []Limit) ([]Written, error) {
 		targets = append(targets, target{f, l})
 	}
 	var written []Written
+	var old undo
 	for _, t := range targets {
 		fd, err := openDir(unix.AT_FDCWD, t.Dir)
 		if err != nil {
 			return written, fmt.Errorf("open group %s: %w", t.Dir, err)
 		}
-		w, err := t.limit.apply(fd, t.Dir, t.Tree.V2)
+		w, err := t.limit.apply(fd, t.Dir, t.Tree.V2, &old)
 		unix.Close(fd)
 		if written = append(written, w...); err != nil && !t.limit.May {
+			old.revert()
 			return written, err
 		}
 	}

@@ -123,19 +123,19 @@ func Device(s string) (string, error) {
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // IOWeight is the group's share of a disk beside its siblings, 1 to 10000; 100 is what a
-// group begins with. Where the disk's scheduler is BFQ its own file is used, which goes
-// to 1000; v1 has no other, and begins at 10.
+// group begins with. Where the disk's scheduler is BFQ its own file is used, with the same
+// meaning, but it goes to 1000 only: the kernel refuses more.
 func IOWeight(n int64) Limit {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	return Limit{
 		Controller: "io", name: "io.weight",
 		v1: []setting{{
-			file: "blkio.bfq.weight", value: number(max(10, min(n, 1000))), check: checkNone,
-			or: &setting{file: "blkio.weight", value: number(max(10, min(n, 1000))), check: checkNone},
+			file: "blkio.bfq.weight", value: number(n), check: checkWeight,
+			or: &setting{file: "blkio.weight", value: number(n), check: checkWeight},
 		}},
 		v2: []setting{{
-			file: "io.bfq.weight", value: number(min(n, 1000)), check: checkNone,
-			or: &setting{file: "io.weight", value: number(n), check: checkNone},
+			file: "io.bfq.weight", value: number(n), check: checkWeight,
+			or: &setting{file: "io.weight", value: number(n), check: checkWeight},
 		}},
 	}
 }

@@ -43,6 +43,7 @@ const (
 	checkBytes               // rounded down to a page
 	checkList                // the same set of numbers
 	checkNumber              // the same number, if both are one
+	checkWeight              // the same number, behind a word: "default 100"
 	checkNone
 )
 
@@ -87,7 +88,7 @@ func (l Limit) here(v2 bool) bool {
 }
 
 // apply writes the limit to the group that is open as fd, and reads it back.
-func (l Limit) apply(fd int, dir string, v2 bool) ([]Written, error) {
+func (l Limit) apply(fd int, dir string, v2 bool, old *undo) ([]Written, error) {
 	if v2 && l.devices != nil {
 		return attachDevices(fd, dir, l.devices)
 	}
@@ -95,6 +96,10 @@ func (l Limit) apply(fd int, dir string, v2 bool) ([]Written, error) {
 	for i, s := range list {
 		s, err := s.resolve(fd, dir)
 		if err == nil {
+			old.note(fd, dir, s.file)
+			if i+1 < len(list) {
+				old.note(fd, dir, list[i+1].file)
+			}
 			if err = s.write(fd); errors.Is(err, unix.EINVAL) && i+1 < len(list) && list[i+1].write(fd) == nil {
 				// Two files that bound each other, in a group that has limits already: which
 				// comes first depends on whether they rise or fall.
@@ -220,6 +225,9 @@ func (c check) same(value, kept string) bool {
 			return c == checkNumber && (errV == nil || errors.Is(errV, errSyntax))
 		}
 		return v == k || k != 0 && k == v&^int64(unix.Getpagesize()-1)
+	case checkWeight:
+		weight, err := lastDown(kept, nil)
+		return err == nil && weight == value
 	case checkList:
 		v, errV := ParseList(value)
 		k, errK := ParseList(kept)

@@ -96,7 +96,7 @@ func HugeTLB(size string, n int64) Limit {
 	name := "hugetlb." + size + ".max"
 	return Limit{
 		Controller: "hugetlb", name: name,
-		v1: []setting{{file: "hugetlb." + size + ".limit_in_bytes", value: bytes1(n), check: checkNone}},
-		v2: []setting{{file: name, value: bytes(n), check: checkNone}},
+		v1: []setting{{file: "hugetlb." + size + ".limit_in_bytes", value: bytes1(n), check: checkOf(n, false)}},
+		v2: []setting{{file: name, value: bytes(n), check: checkOf(n, true)}},
 	}
 }

@@ -144,6 +144,9 @@ func maxToQuota(text string, _ reader) (string, error) {
 	if quota == "max" {
 		return "-1", nil
 	}
+	if !digits(quota) {
+		return "", errNotConverted
+	}
 	return quota, nil
 }
 

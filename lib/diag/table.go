@@ -69,9 +69,6 @@ var table = []row{
 	{"set cpuset.cpus", unix.ERANGE, cpusThere},
 	{"set cpuset.cpus", unix.EACCES, cpusThere},
 	{"set cpuset.cpus", unix.EINVAL, cpusThere},
-	{"set cpu.cfs_", unix.EINVAL, func() []string {
-		return []string{"on cgroup v1 a group gets no more CPU time than the group that it lies in"}
-	}},
 	{"set memory.limit_in_bytes", unix.EBUSY, func() []string {
 		return []string{"the group uses more than that already: see its memory.usage_in_bytes"}
 	}},

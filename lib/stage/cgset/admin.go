@@ -46,6 +46,11 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 	a := &s.admin
 	var given []string
 	fs.Visit(func(f *pflag.Flag) { given = append(given, f.Name) })
+	for _, name := range given {
+		if f := fs.Lookup(name); takesGroup(name) && f.Value.String() == "" {
+			return func([]string) error { return fmt.Errorf("--%s: the name is empty", name) }
+		}
+	}
 	freezeOf := string(s.freeze)
 	alone := len(given) == 1 && fs.NArg() == 1 && fs.ArgsLenAtDash() < 0
 	if freezeOf == bare {
@@ -112,6 +117,15 @@ func (s *stage) Admin(fs *pflag.FlagSet) func(words []string) error {
 		}
 		return explain(a.do(action, path, found, words))
 	}
+}
+
+// takesGroup tells whether an option that manages groups has the name of one.
+func takesGroup(option string) bool {
+	switch option {
+	case "show", "delete", "kill", "freeze", "thaw", "move":
+		return true
+	}
+	return false
 }
 
 // goesWith tells which options say more about an action.

@@ -63,7 +63,7 @@ func (s *stage) Options(fs *pflag.FlagSet) {
 	fs.StringVar(&s.name, "name", "", "make the group `NAME`, or use it if it is there; a/b lies in a")
 	fs.StringVar(&s.parent, "parent", "", "make the group in the group `NAME`, which is made if it is not there; / is the top")
 	fs.BoolVar(&s.keep, "keep", false, "leave the group in place afterwards")
-	optionalVar(fs, &s.report, "report", "when NEXT has ended tell what the group used, on standard error; =`json`: as JSON")
+	optionalVar(fs, &s.report, "report", "when NEXT has ended tell what the group used, on standard error; `=json`: as JSON")
 	fs.BoolVarP(&s.verbose, "verbose", "v", false, "tell which files were written, and what the kernel keeps")
 	s.admin.options(fs)
 }

@@ -52,6 +52,13 @@ func readCreate(words []string) (*chain.Act, error) {
 			return nil, withStatus(statusOther, err)
 		}
 	}
+	// What is for all files is for those of tasks too, unless they have their own.
+	if *entrant == "" {
+		procs.UID, procs.GID = files.UID, files.GID
+	}
+	if *tperm == "" {
+		procs.Mode = files.Mode
+	}
 	return &chain.Act{Do: func() (int, error) {
 		trees, err := cgroup.Trees()
 		if err != nil {

@@ -111,10 +111,21 @@ func parse(fs *pflag.FlagSet, words []string, usage string) (*chain.Act, error) 
 	if help, _ := fs.GetBool("help"); help && err == nil {
 		return &chain.Act{Do: func() (int, error) { return 0, printOut(usage) }}, nil
 	}
-	if err != nil {
-		return nil, wrong(fs.Name(), err.Error()+": ")
+	var noValue *pflag.ValueRequiredError
+	var notExist *pflag.NotExistError
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.As(err, &noValue) && noValue.GetSpecifiedShortnames() != "":
+		return nil, wrong(fs.Name(), fmt.Sprintf("option requires an argument -- '%s': ", noValue.GetSpecifiedName()))
+	case errors.As(err, &noValue):
+		return nil, wrong(fs.Name(), fmt.Sprintf("option '--%s' requires an argument: ", noValue.GetSpecifiedName()))
+	case errors.As(err, &notExist) && notExist.GetSpecifiedShortnames() != "":
+		return nil, wrong(fs.Name(), fmt.Sprintf("invalid option -- '%s': ", notExist.GetSpecifiedName()))
+	case errors.As(err, &notExist):
+		return nil, wrong(fs.Name(), fmt.Sprintf("unrecognized option '--%s': ", notExist.GetSpecifiedName()))
 	}
-	return nil, nil
+	return nil, wrong(fs.Name(), err.Error()+": ")
 }
 
 // wrong is libcgroup's answer to words that make no sense.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ func explain(err error) error {
 	case errors.As(err, &state):
 		return diag.WithHint(err, stateHint(state))
 	case errors.As(err, &use):
-		return diag.WithHint(err, "the kernel would refuse it, or kill what runs there; --raw --set "+use.File+"=N lets it decide")
+		return diag.WithHint(err, fmt.Sprintf("the kernel would refuse it, or kill what runs there; to let it decide: echo %d >%s/%s", use.Limit, use.Dir, use.File))
 	case errors.As(err, &delegation):
 		return diag.WithHint(err, delegationHints(delegation)...)
 	case errors.As(err, &controller):
@@ -36,6 +37,8 @@ func explain(err error) error {
 	case errors.As(err, &busy):
 		return diag.WithHint(err, "a group either has processes or passes controllers on (cgroups(7)): start in a scope of your own",
 			scope())
+	case errors.As(err, &file) && valueHint(file) != "":
+		return diag.WithHint(err, valueHint(file))
 	case errors.As(err, &file) && errors.Is(err, unix.ENOENT):
 		dir := file.Dir
 		if _, err := os.Stat(dir); err != nil { // it was a fresh one
@@ -44,6 +47,35 @@ func explain(err error) error {
 		return diag.WithHint(err, "the group has no such file; those it has are named as in: ls "+dir)
 	}
 	return err
+}
+
+// valueHint is why the kernel refuses a value that is well-formed, "" if that is not known.
+func valueHint(e *cgroup.FileError) string {
+	switch refused := errors.Is(e.Err, unix.EINVAL) || errors.Is(e.Err, unix.ERANGE); {
+	case strings.HasPrefix(e.File, "io.max") || strings.HasPrefix(e.File, "blkio.throttle."):
+		if errors.Is(e.Err, unix.ENODEV) {
+			return "a limit is for a whole disk that is there: lsblk -d -o NAME,MAJ:MIN lists them"
+		}
+	case !refused:
+	case strings.HasSuffix(e.File, "bfq.weight"):
+		return "the weights of the disk scheduler BFQ go from 1 to 1000"
+	case e.File == "cpuset.mems":
+		text, _ := os.ReadFile("/sys/devices/system/node/online")
+		return "the memory nodes of this machine are " + strings.TrimSpace(string(text)) + "; the group gets none that the group it lies in has not"
+	case e.File == "cpu.cfs_burst_us" || e.File == "cpu.max.burst":
+		return "a burst is at most the quota: --cpus, or a smaller --cpu-burst"
+	case e.File == "cpu.cfs_quota_us":
+		if n, err := strconv.ParseInt(e.Value, 10, 64); err != nil || n != -1 && n < 1000 {
+			return "a quota is at least 1000 microseconds; -1 lifts it"
+		}
+		return "a group's share is at most that of the group it lies in, and a quota at least the group's burst, cpu.cfs_burst_us"
+	case e.File == "cpu.cfs_period_us":
+		if n, err := strconv.ParseInt(e.Value, 10, 64); err != nil || n < 1000 || n > 1000000 {
+			return "a period has 1000 to 1000000 microseconds"
+		}
+		return "a group's share, quota by period, is at most that of the group it lies in"
+	}
+	return ""
 }
 
 func delegationHints(e *cgroup.DelegationError) []string {

@@ -29,6 +29,15 @@ func TestExplain(t *testing.T) {
 		{&cgroup.StateError{Group: "a/b", Err: unix.EBUSY}, "cgset --thaw a/b"},
 		{&cgroup.StateError{Group: "a/b", Err: unix.EAGAIN}, "cgset --show a/b"},
 		{&cgroup.StateError{Group: "a/b", Err: unix.EOPNOTSUPP}, "cgroup.type"},
+		{&cgroup.BelowUseError{Dir: "/c/g", File: "pids.max", Limit: 3, InUse: 5}, "echo 3 >/c/g/pids.max"},
+		{&cgroup.FileError{File: "cpu.cfs_burst_us", Value: "50000", Err: unix.EINVAL}, "at most the quota"},
+		{&cgroup.FileError{File: "cpu.cfs_quota_us", Value: "5", Err: unix.EINVAL}, "at least 1000"},
+		{&cgroup.FileError{File: "cpu.cfs_quota_us", Value: "50000", Err: unix.EINVAL}, "the group it lies in"},
+		{&cgroup.FileError{File: "cpu.cfs_period_us", Value: "5", Err: unix.EINVAL}, "1000 to 1000000"},
+		{&cgroup.FileError{File: "cpu.cfs_period_us", Value: "50000", Err: unix.EINVAL}, "the group it lies in"},
+		{&cgroup.FileError{File: "cpuset.mems", Value: "99", Err: unix.EINVAL}, "memory nodes of this machine are 0"},
+		{&cgroup.FileError{File: "io.max", Value: "99:0 rbps=1", Err: unix.ENODEV}, "lsblk"},
+		{&cgroup.FileError{File: "io.bfq.weight", Value: "5000", Err: unix.ERANGE}, "1 to 1000"},
 		{&cgroup.FileError{Dir: "/c/g", File: "pids.x", Value: "1", Err: unix.ENOENT}, "ls /c"},
 	} {
 		if got := strings.Join(diag.Hints(explain(c.err)), "\n"); !strings.Contains(got, c.want) {

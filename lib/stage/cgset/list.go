@@ -35,6 +35,9 @@ func readList(words []string) (*chain.Act, error) {
 		var out strings.Builder
 		if len(all) == 0 {
 			for _, t := range trees {
+				if !t.V2 && len(t.Controllers) == 0 {
+					continue // a hierarchy of v1 with a name alone, as systemd's
+				}
 				if err := listTree(&out, cgroup.Found{Tree: t, Dir: t.Dir}, ""); err != nil {
 					return statusFail, err
 				}

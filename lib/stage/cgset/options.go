@@ -277,5 +277,10 @@ func hugetlbLimit(s string) (cgroup.Limit, error) {
 	if err != nil {
 		return cgroup.Limit{}, err
 	}
+	if n, err := cgroup.ParseSize(text); err == nil {
+		if page, err := cgroup.ParseSize(strings.TrimSuffix(name, "B")); err == nil && n%page != 0 {
+			return cgroup.Limit{}, fmt.Errorf("%s is no multiple of the pages' %s, which the kernel counts in", text, name)
+		}
+	}
 	return size(func(n int64) cgroup.Limit { return cgroup.HugeTLB(name, n) })(text)
 }
