@@ -125,14 +125,14 @@ func possible(now, want *caps.State) error {
 	}
 	has := now.Permitted.Has
 	switch {
-	case want.Bounding != now.Bounding && !has(caps.SETPCAP):
-		return need("lower the bounding set", caps.SETPCAP, "to leave it as it is takes no privilege: capdrop --preset all -- ...")
 	case !may(want.UID, now.UID) && !has(caps.SETUID):
 		return need("change the user", caps.SETUID)
 	case !may(want.GID, now.GID) && !has(caps.SETGID):
 		return need("change the group", caps.SETGID)
 	case !caps.SameGroups(want.Groups, now.Groups) && !has(caps.SETGID):
 		return need("change the supplementary groups", caps.SETGID, "to leave them as they are takes no privilege: --keep-groups")
+	case want.Bounding != now.Bounding && !has(caps.SETPCAP):
+		return need("lower the bounding set", caps.SETPCAP, "to leave it as it is takes no privilege: capdrop --preset all -- ...")
 	case want.Securebits != now.Securebits && !has(caps.SETPCAP):
 		return need("change the securebits", caps.SETPCAP)
 	case want.Ambient != 0 && now.Securebits&caps.NoCapAmbientRaise != 0:

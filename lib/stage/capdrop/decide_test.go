@@ -29,6 +29,8 @@ func TestDecide(t *testing.T) {
 	user := caps.State{Bounding: full, Last: 40, UID: [3]uint32{1000, 1000, 1000}, GID: [3]uint32{1000, 1000, 1000}}
 	holder := user // of one capability, as by a file's
 	holder.Permitted, holder.Effective, holder.Inheritable, holder.Ambient = 1<<13, 1<<13, 1<<13, 1<<13
+	setuser := user // may change the user, and so could become root
+	setuser.Permitted, setuser.Effective = 1<<caps.SETUID, 1<<caps.SETUID
 	powerless := caps.State{Bounding: full, Last: 40} // root without a capability
 	noroot := root
 	noroot.Securebits = caps.NoRoot
@@ -81,10 +83,12 @@ func TestDecide(t *testing.T) {
 		{words: "", now: user, bounding: full},
 		{words: "--nice 5 --user 1000", now: user, bounding: full},
 		{words: "", now: holder, bounding: full},
-		{words: "--user 0", now: user, err: "lower the bounding set: cap_setpcap"},
+		{words: "--user 0", now: user, err: "change the user: cap_setuid"},
 		{words: "--allow-new-privs", now: user, err: "lower the bounding set: cap_setpcap"},
 		{words: "", now: powerless, err: "lower the bounding set: cap_setpcap"},
-		{words: "--user 1000", now: powerless, err: "lower the bounding set: cap_setpcap"},
+		{words: "--user 1000", now: powerless, err: "change the user: cap_setuid"},
+		{words: "--user 0:1000", now: setuser, err: "lower the bounding set: cap_setpcap"},
+		{words: "--user 5:1000", now: setuser, bounding: full},
 		{words: "--keep chown", now: user, err: "cap_chown: not held"},
 		{words: "--preset all --user 0", now: user, err: "change the user: cap_setuid"},
 		{words: "--preset all --user 1000:5", now: user, err: "change the group: cap_setgid"},
