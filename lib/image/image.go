@@ -99,9 +99,7 @@ func Layers(dir, ref string) ([]Layer, error) {
 // choose takes the manifest of that name, or for this machine.
 func choose(list []descriptor, ref string) (descriptor, error) {
 	var fit []descriptor
-	var names []string
 	for _, d := range list {
-		names = append(names, d.name())
 		if ref != "" && d.name() != ref && !strings.HasSuffix(d.Annotations["io.containerd.image.name"], "/"+ref) {
 			continue
 		}
@@ -110,15 +108,37 @@ func choose(list []descriptor, ref string) (descriptor, error) {
 		}
 		fit = append(fit, d)
 	}
-	switch {
-	case len(fit) == 1:
+	if len(fit) == 1 {
 		return fit[0], nil
-	case len(fit) > 1:
-		return descriptor{}, fmt.Errorf("several images: name one of them: %s", strings.Join(names, ", "))
-	case ref != "":
-		return descriptor{}, fmt.Errorf("no image %s for linux/%s: it has %s", ref, runtime.GOARCH, strings.Join(names, ", "))
 	}
-	return descriptor{}, fmt.Errorf("no image for linux/%s", runtime.GOARCH)
+	machine := "linux/" + runtime.GOARCH
+	var why string
+	switch names := namesOf(list); {
+	case len(fit) > 1 && ref != "":
+		why = fmt.Sprintf("%d images are named %s", len(fit), ref)
+	case len(fit) > 1 && namesOf(fit) == "":
+		why = "several images for " + machine + ", and no names to tell them apart"
+	case len(fit) > 1:
+		why = "several images for " + machine + ": name one of them: " + namesOf(fit)
+	case ref == "":
+		why = "no image for " + machine
+	case names == "":
+		why = "no image " + ref + " for " + machine + ": what it has bears no name"
+	default:
+		why = "no image " + ref + " for " + machine + ": it has " + names
+	}
+	return descriptor{}, errors.New(why)
+}
+
+// namesOf lists the names of those that have one.
+func namesOf(list []descriptor) string {
+	var names []string
+	for _, d := range list {
+		if d.name() != "" {
+			names = append(names, d.name())
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func diffIDs(dir string, config descriptor) ([]string, error) {

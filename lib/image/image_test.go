@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -104,6 +105,11 @@ func TestTampered(t *testing.T) {
 	}
 }
 
+// one is a manifest in an index.
+func one(digest, name string) string {
+	return `{"digest":"` + digest + `","annotations":{"org.opencontainers.image.ref.name":"` + name + `"}}`
+}
+
 func TestBadImages(t *testing.T) {
 	const digest = `sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef`
 	for _, c := range []struct{ index, want string }{
@@ -115,6 +121,8 @@ func TestBadImages(t *testing.T) {
 		{`{"manifests":[{"digest":"` + digest + `"},{"digest":"` + digest + `"}]}`, "several images"},
 		{`{"manifests":[{"digest":"` + digest + `","platform":{"architecture":"pdp11","os":"linux"}}]}`, "no image for"},
 		{`{"manifests":`, "unexpected end"},
+		{`{"manifests":[` + one(digest, "") + `,` + one(digest, "") + `]}`, "several images for linux/" + runtime.GOARCH + ", and no names to tell them apart"},
+		{`{"manifests":[` + one(digest, "") + `,` + one(digest, "a") + `,` + one(digest, "b") + `]}`, "several images for linux/" + runtime.GOARCH + ": name one of them: a, b"},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(dir+"/index.json", []byte(c.index), 0o644); err != nil {
@@ -122,6 +130,19 @@ func TestBadImages(t *testing.T) {
 		}
 		if _, err := Layers(dir, ""); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.index, err)
+		}
+	}
+	for index, want := range map[string]string{
+		one(digest, ""):                           "no image x for linux/" + runtime.GOARCH + ": what it has bears no name",
+		one(digest, "a") + "," + one(digest, ""):  "no image x for linux/" + runtime.GOARCH + ": it has a",
+		one(digest, "x") + "," + one(digest, "x"): "2 images are named x",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(dir+"/index.json", []byte(`{"manifests":[`+index+`]}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Layers(dir, "x"); err == nil || err.Error() != dir+": "+want {
+			t.Errorf("%s: %v", index, err)
 		}
 	}
 	if _, err := Layers(t.TempDir(), ""); err == nil || !strings.Contains(err.Error(), "is no image") {
