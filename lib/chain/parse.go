@@ -79,7 +79,8 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 		if a, ok := link.Stage.(Admin); ok {
 			if do := a.Admin(fs); do != nil {
 				if len(c.Links) > 1 {
-					return link, fmt.Errorf("an option that manages %s has no place in a chain", tool.Name)
+					return link, diag.WithHint(fmt.Errorf("an option that manages %s has no place in a chain", tool.Name),
+						"to run it as a program of its own: ... -- env "+tool.Name+" ...")
 				}
 				if p.explain {
 					return link, fmt.Errorf("--explain describes a chain, and an option that manages %s runs none", tool.Name)
@@ -90,6 +91,9 @@ func (p *parser) parse(c *Chain, tool *Tool, words []string) (*Link, error) {
 		}
 		afterDashes := fs.ArgsLenAtDash() == 0
 		if tool.Operand != "" && !afterDashes && len(rest) > 0 && rest[0] != "--" && p.tool(rest[0]) == nil {
+			if rest[0] == "" {
+				return link, diag.WithHint(fmt.Errorf("%s is empty", tool.Operand), "is a variable without a value? To do without "+tool.Operand+" leave the word out: "+tool.Name+" -- ...")
+			}
 			link.Operand, rest = rest[0], rest[1:]
 			if len(rest) > 0 && rest[0] == "--" {
 				rest, afterDashes = rest[1:], true

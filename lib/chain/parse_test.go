@@ -116,10 +116,17 @@ func TestParseErrors(t *testing.T) {
 		{"plain -v", "option --value needs a value", "try 'plain --help'"},
 		{"plain --flag=perhaps sh", `option --flag takes no value, not "perhaps"`, "try 'plain --help'"},
 		{"dir x -f sh", "option -f after ROOT", "options come first: dir -f ... x"},
-		{"plain plain --admin", "an option that manages plain has no place in a chain", ""},
+		{"plain plain --admin", "an option that manages plain has no place in a chain", "to run it as a program of its own: ... -- env plain ..."},
 		{"plain --explain --admin", "--explain describes a chain, and an option that manages plain runs none", ""},
+		{"dir ~", "ROOT is empty", "is a variable without a value? To do without ROOT leave the word out: dir -- ..."},
+		{"dir ~ -- sh", "ROOT is empty", "is a variable without a value? To do without ROOT leave the word out: dir -- ..."},
+		{"plain dir -f ~ sh", "ROOT is empty", "is a variable without a value? To do without ROOT leave the word out: dir -- ..."},
 	} {
-		_, _, _, err := read(strings.Fields(c.line))
+		words := strings.Fields(c.line) // with ~ for an empty one
+		for i, w := range words {
+			words[i] = strings.TrimSuffix(w, "~")
+		}
+		_, _, _, err := read(words)
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %s", c.line, err, c.want)
 			continue

@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,11 @@ lifts both: the view is made before, and root's files are those of root inside.
 func (s *stage) Returns(link *chain.Link) bool { return link.Operand != "" }
 
 func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
+	for _, name := range []string{"state", "upper", "work", "tmpfs"} {
+		if f := link.Flags.Lookup(name); f.Changed && f.Value.String() == "" {
+			return diag.WithHint(fmt.Errorf("--%s is empty", name), "is a variable without a value? To do without --"+name+" leave it out")
+		}
+	}
 	if err := s.read(); err != nil {
 		return err
 	}
