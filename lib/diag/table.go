@@ -86,6 +86,8 @@ var table = []row{
 	{"write /proc/sys/net/ipv4/ip_forward", unix.EROFS, forwardReadOnly},
 	{"write /proc/sys/net/ipv4/ip_forward", unix.EACCES, forwardReadOnly},
 	{"change mounts", unix.EPERM, needsRoot},
+	{"configure overlay", unix.EINVAL, says("the parameters and their values: Documentation/filesystems/overlayfs.rst, for the kernel that uname -r names")},
+	{"make the state ", unix.EACCES, says("a state is a directory of your own, and so is what holds it: name another one")},
 	{"mount overlay", unix.ENODEV, says("this kernel has no overlayfs (grep overlay /proc/filesystems): as root, modprobe overlay")},
 	{"mount overlay", unix.ELOOP, says("one of the directories is given twice, or lies in another one")},
 	{"mount overlay", unix.EINVAL, overlayRefused},

@@ -28,6 +28,11 @@ const (
 	NoSuid   = unix.MOUNT_ATTR_NOSUID
 	NoDev    = unix.MOUNT_ATTR_NODEV
 	NoExec   = unix.MOUNT_ATTR_NOEXEC
+
+	NoSymFollow = unix.MOUNT_ATTR_NOSYMFOLLOW
+	NoATime     = unix.MOUNT_ATTR_NOATIME
+	StrictATime = unix.MOUNT_ATTR_STRICTATIME
+	NoDirATime  = unix.MOUNT_ATTR_NODIRATIME
 )
 
 // An Option is a parameter of a file system: "mode=755" is {"mode", "755"}, a flag has

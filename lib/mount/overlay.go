@@ -27,9 +27,11 @@ type Overlay struct {
 	Options []Option
 	// Name is what the layers are called in messages, "" for their paths.
 	Name string
-	// Attr are attributes of the mount, beside NoDev: devices belong on a mount that is
-	// made for them.
+	// Attr are attributes of the mount.
 	Attr int
+	// Devices lets devices be opened on it; as a rule they belong on a mount that is made
+	// for them.
+	Devices bool
 }
 
 // MaxLayers is how many lower directories overlayfs takes.
@@ -61,7 +63,14 @@ func (o Overlay) Mount(b *entry.Builder) entry.Reg {
 	}
 	fs := o.configure(b)
 	create(b, o.what(), fs)
-	return finish(b, o.what(), fs, NoDev|o.Attr)
+	return finish(b, o.what(), fs, o.attr())
+}
+
+func (o Overlay) attr() int {
+	if o.Devices {
+		return o.Attr
+	}
+	return o.Attr | NoDev
 }
 
 // overlayOf begins what an overlay is called in messages.
@@ -105,9 +114,12 @@ func (o Overlay) page() string {
 // mountOld makes the overlay by mount(2), which makes no detached mounts: it is mounted
 // over "/", copied, and unmounted.
 func (o Overlay) mountOld(b *entry.Builder) entry.Reg {
-	flags := unix.MS_NODEV
-	for attr, flag := range map[int]int{ReadOnly: unix.MS_RDONLY, NoSuid: unix.MS_NOSUID, NoExec: unix.MS_NOEXEC} {
-		if o.Attr&attr != 0 {
+	flags := 0
+	for attr, flag := range map[int]int{
+		ReadOnly: unix.MS_RDONLY, NoSuid: unix.MS_NOSUID, NoDev: unix.MS_NODEV, NoExec: unix.MS_NOEXEC, NoSymFollow: unix.MS_NOSYMFOLLOW,
+		NoATime: unix.MS_NOATIME, StrictATime: unix.MS_STRICTATIME, NoDirATime: unix.MS_NODIRATIME,
+	} {
+		if o.attr()&attr != 0 {
 			flags |= flag
 		}
 	}
@@ -142,7 +154,7 @@ func (o Overlay) configure(b *entry.Builder) entry.Reg {
 		o.layer(b, fs, "workdir", escaped(o.Work))
 	}
 	for _, opt := range o.parameters() {
-		configure(b, o.what()+" with "+strings.TrimSuffix(opt.Key+"="+opt.Value, "="), fs, opt)
+		configure(b, "configure "+strings.TrimPrefix(o.what(), "mount ")+" with "+strings.TrimSuffix(opt.Key+"="+opt.Value, "="), fs, opt)
 	}
 	return fs
 }

@@ -91,7 +91,7 @@ func upperOf(state string) (string, error) {
 // readable gives an error of looking into a state its likely cause.
 func readable(state string, err error) error {
 	if errors.Is(err, unix.EACCES) {
-		return diag.WithHint(err, "files of a user namespace's other users are read in one like it: nsrun -U --map-auto -- overlay ... "+state)
+		return diag.WithHint(err, "as in the user namespace that made them: nsrun -U --map-auto -- env overlay ... "+state, "with no range of ids of your own, and so no files of other users: nsrun -U -r -- env overlay ... "+state)
 	}
 	return err
 }

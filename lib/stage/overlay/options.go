@@ -92,7 +92,7 @@ func (s *stage) read() error {
 // overlay is what the options describe; without layers, of the present root.
 func (s *stage) overlay(inUserNS bool) mount.Overlay {
 	_, named := s.set("userxattr")
-	o := mount.Overlay{UserXattr: inUserNS && !named, Options: s.parameters(inUserNS), Attr: s.attr}
+	o := mount.Overlay{UserXattr: inUserNS && !named, Options: s.parameters(inUserNS), Attr: s.attr, Devices: s.plain}
 	r := newResolver()
 	for _, l := range s.lower {
 		o.Lower = append(o.Lower, r.absolute(l))
@@ -109,10 +109,35 @@ func (s *stage) overlay(inUserNS bool) mount.Overlay {
 	return o
 }
 
-// attributes are mount(8)'s words for attributes of a mount; what it has by default is 0.
-var attributes = map[string]int{
-	"ro": mount.ReadOnly, "nosuid": mount.NoSuid, "nodev": mount.NoDev, "noexec": mount.NoExec,
-	"rw": 0, "defaults": 0, "suid": 0, "exec": 0,
+// A change is what a word of mount(8)'s does to the attributes of a mount.
+type change struct{ set, clear int }
+
+const aTime = mount.NoATime | mount.StrictATime
+
+// attributes are mount(8)'s words for attributes of a mount; the last one holds.
+var attributes = map[string]change{
+	"ro": {set: mount.ReadOnly}, "rw": {clear: mount.ReadOnly},
+	"nosuid": {set: mount.NoSuid}, "suid": {clear: mount.NoSuid},
+	"nodev": {set: mount.NoDev}, "dev": {clear: mount.NoDev},
+	"noexec": {set: mount.NoExec}, "exec": {clear: mount.NoExec},
+	"nosymfollow": {set: mount.NoSymFollow}, "symfollow": {clear: mount.NoSymFollow},
+	"noatime": {mount.NoATime, aTime}, "strictatime": {mount.StrictATime, aTime}, "relatime": {clear: aTime},
+	"atime": {clear: mount.NoATime}, "norelatime": {}, "nostrictatime": {clear: mount.StrictATime},
+	"nodiratime": {set: mount.NoDirATime}, "diratime": {clear: mount.NoDirATime},
+	"defaults": {clear: mount.ReadOnly | mount.NoSuid | mount.NoDev | mount.NoExec},
+	"user":     {set: mount.NoExec | mount.NoSuid | mount.NoDev}, "users": {set: mount.NoExec | mount.NoSuid | mount.NoDev},
+	"owner": {set: mount.NoSuid | mount.NoDev}, "group": {set: mount.NoSuid | mount.NoDev},
+}
+
+// forOthers are words of mount(8)'s and fstab(5)'s that are not for the kernel, or say
+// nothing of an overlay.
+var forOthers = []string{
+	"auto", "noauto", "nouser", "nousers", "noowner", "nogroup", "_netdev", "nofail", "silent", "loud",
+	"iversion", "noiversion", "async", "lazytime", "nolazytime",
+}
+
+func isForOthers(word string) bool {
+	return slices.Contains(forOthers, word) || strings.HasPrefix(word, "x-") || strings.HasPrefix(word, "X-") || strings.HasPrefix(word, "comment=")
 }
 
 // readWords reads --opt and -o into s.
@@ -136,9 +161,10 @@ func (s *stage) readWords() error {
 
 func (s *stage) readWord(o string) error {
 	key, value, valued := strings.Cut(o, "=")
-	switch attr, ok := attributes[o]; {
+	switch change, ok := attributes[o]; {
 	case ok:
-		s.attr |= attr
+		s.attr = s.attr&^change.clear | change.set
+	case isForOthers(o):
 	case key == "lowerdir":
 		s.plain = true
 		for _, l := range split(value, ':') {
@@ -220,6 +246,11 @@ func (s *stage) contradictions(inUserNS bool) error {
 // parameters are what the kernel is told beside the layers.
 func (s *stage) parameters(inUserNS bool) []mount.Option {
 	all := slices.Clone(s.params)
+	for i, o := range all {
+		if o.Key == "datadir+" {
+			all[i].Value = absolute(o.Value)
+		}
+	}
 	add := func(key, value string) {
 		if _, ok := s.set(key); !ok {
 			all = append(all, mount.Option{Key: key, Value: value})

@@ -158,6 +158,8 @@ func TestWords(t *testing.T) {
 		{`lowerdir=a:b,upperdir=c,workdir=d`, `[a b] c d [] 0`},
 		{`lowerdir=a\:b\,c\\:d`, `[a:b,c\ d]   [] 0`},
 		{`ro,nosuid,lowerdir=a:b`, `[a b]   [] 3`},
+		{`lowerdir=a:b,ro,nosuid,rw,noatime,x-systemd.automount,_netdev,nofail`, `[a b]   [] 18`},
+		{`lowerdir=a:b,noatime,strictatime,user,dev,exec,suid`, `[a b]   [] 32`},
 		{`lowerdir=a,upperdir=c,workdir=d,index=off,volatile`, `[a] c d [{index off} {volatile }] 0`},
 		{`lowerdir+=a,lowerdir+=b`, `[a b]   [] 0`},
 		{`lowerdir=a::b`, `an empty layer`},

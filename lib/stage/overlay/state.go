@@ -45,20 +45,28 @@ func (s *stage) stateFits() error {
 	if err != nil {
 		return chain.PathError("use", s.state, err)
 	}
+	for _, dir := range []string{s.upper, s.work} {
+		if err := directory(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+			return chain.PathError("use", dir, err)
+		}
+	}
 	return nil
 }
+
+// makeState begins what the making of a state is called in messages.
+const makeState = "make the state "
 
 // prepare makes what is missing of a state directory, for the caller alone.
 func (s *stage) prepare(b *entry.Builder, euid int, top *unix.Stat_t) {
 	mount.PlainModes(b, func() {
 		dir := absolute(s.state)
-		b.Try("make "+dir, unix.EEXIST, unix.SYS_MKDIRAT, unix.AT_FDCWD, dir, 0o700)
+		b.Try(makeState+dir, unix.EEXIST, unix.SYS_MKDIRAT, unix.AT_FDCWD, dir, 0o700)
 		// It may have come into being since it was looked for: by somebody else.
 		const statxUID = 16 // in its upper half, of struct statx: stx_nlink, stx_uid
 		st := &entry.Buffer{Size: int(statxSize)}
 		b.Do("stat "+dir, unix.SYS_STATX, unix.AT_FDCWD, dir, 0, unix.STATX_UID, st)
 		b.Check("verify the owner of "+dir, entry.Field{Buffer: st, Offset: statxUID}, int(uint64(euid)<<32), 0xffffffff<<32, unix.EPERM)
-		b.Try("make "+absolute(s.work), unix.EEXIST, unix.SYS_MKDIRAT, unix.AT_FDCWD, absolute(s.work), 0o700)
+		b.Try(makeState+absolute(s.work), unix.EEXIST, unix.SYS_MKDIRAT, unix.AT_FDCWD, absolute(s.work), 0o700)
 		mount.MakeUpper(b, absolute(s.upper), top)
 	})
 }
