@@ -166,3 +166,24 @@ func FuzzIDs(f *testing.F) {
 		}
 	})
 }
+
+// Who may not call setgroups(2) may ask for what is there, but for the group itself.
+func TestReachWithout(t *testing.T) {
+	for _, tt := range []struct {
+		now, want []uint32
+		same      bool
+	}{
+		{[]uint32{1000}, nil, true},
+		{nil, []uint32{1000}, true},
+		{[]uint32{5, 1000}, []uint32{5}, true},
+		{[]uint32{5}, nil, false},
+		{nil, []uint32{5}, false},
+		{[]uint32{Overflow}, nil, false},
+	} {
+		ids := IDs{UID: 1000, GID: 1000, Groups: tt.want}
+		got, err := ids.Reach(&State{Groups: tt.now})
+		if err != nil || SameGroups(got, tt.now) != tt.same {
+			t.Errorf("%v from %v: %v, %v", tt.want, tt.now, got, err)
+		}
+	}
+}
