@@ -26,7 +26,7 @@ func explain(err error) error {
 	case errors.As(err, &state):
 		return diag.WithHint(err, stateHint(state))
 	case errors.As(err, &use):
-		return diag.WithHint(err, fmt.Sprintf("the kernel would refuse it, or kill what runs there; to let it decide: echo %d >%s/%s", use.Limit, use.Dir, use.File))
+		return diag.WithHint(err, fmt.Sprintf("the kernel would refuse it, or kill what runs there; this lets it decide: echo %d >%s/%s", use.Limit, use.Dir, use.File))
 	case errors.As(err, &delegation):
 		return diag.WithHint(err, delegationHints(delegation)...)
 	case errors.As(err, &controller):
@@ -68,12 +68,12 @@ func valueHint(e *cgroup.FileError) string {
 		if n, err := strconv.ParseInt(e.Value, 10, 64); err != nil || n != -1 && n < 1000 {
 			return "a quota is at least 1000 microseconds; -1 lifts it"
 		}
-		return "a group's share is at most that of the group it lies in, and a quota at least the group's burst, cpu.cfs_burst_us"
+		return "a group's share is at most that of the group that it lies in, and a quota at least the group's burst, cpu.cfs_burst_us"
 	case e.File == "cpu.cfs_period_us":
 		if n, err := strconv.ParseInt(e.Value, 10, 64); err != nil || n < 1000 || n > 1000000 {
 			return "a period has 1000 to 1000000 microseconds"
 		}
-		return "a group's share, quota by period, is at most that of the group it lies in"
+		return "a group's share, quota by period, is at most that of the group that it lies in"
 	}
 	return ""
 }
