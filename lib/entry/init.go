@@ -61,7 +61,7 @@ func initLoop() {
 			switch {
 			case pid != waiting.child:
 			case stopped(status):
-				tell(fd(slotLink), msgStopped, 0)
+				tell(fd(slotLink), msgStopped, status>>8)
 			case continued(status):
 				tell(fd(slotLink), msgContinued, 0)
 			default:

@@ -25,6 +25,7 @@ var waiting struct {
 
 	group   int32 // the waiter's own process group, if it has the terminal's foreground
 	stopped int32 // the group that had it when the child stopped
+	back    bool  // it was given back to that group, and the child has not stopped since
 	copying copying
 }
 
@@ -328,9 +329,9 @@ func continued(status uintptr) bool { return status == 0xffff }
 // Messages between a waiter and the child's side, on a socket: the kind, and above its
 // eight bits what it tells.
 const (
-	msgHello = iota + 1 // the child: see Builder.Hello
-	msgGo               // the answer, with an errno
-	msgStopped
+	msgHello   = iota + 1 // the child: see Builder.Hello
+	msgGo                 // the answer, with an errno
+	msgStopped            // the init: its child has, by which signal
 	msgContinued
 	msgStatus // the init: the wait status of its child
 	msgExec   // the child: about to execute its program

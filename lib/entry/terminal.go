@@ -71,6 +71,20 @@ func leaveTerminal() {
 	makeRaw(false)
 }
 
+// tooEarly has the child go on, if it stopped since it wanted the terminal before it was given
+// that back: the shell's SIGCONT comes to the init as soon as to the waiter.
+//
+//go:nosplit
+//go:norace
+func tooEarly(signal uintptr) bool {
+	early := waiting.back && signal == uintptr(unix.SIGTTIN)
+	waiting.back = false
+	if early {
+		sys(unix.SYS_KILL, waiting.child, uintptr(unix.SIGCONT), 0, 0, 0, 0)
+	}
+	return early
+}
+
 // returnToTerminal is done when the waiter goes on: if a shell has brought it to the
 // foreground, it brings back the group that was there when it stopped.
 //
@@ -81,6 +95,7 @@ func returnToTerminal() {
 	waiting.stopped = 0
 	if was != 0 && was != waiting.group && foreground(fd(slotTerminal)) == waiting.group && !gone(was) {
 		setForeground(was)
+		waiting.back = true
 	}
 	makeRaw(true)
 	followSize()

@@ -310,7 +310,9 @@ func hearChild() (hello bool) {
 		case kind == msgHello:
 			return true
 		case kind == msgStopped:
-			stopSelf()
+			if !tooEarly(what) {
+				stopSelf()
+			}
 		case kind == msgStatus:
 			waiting.status, waiting.told = int32(what), true
 		case kind == msgExec:
