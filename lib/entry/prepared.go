@@ -35,6 +35,11 @@ const (
 	PreparedGID = 4294967202
 )
 
+// Shells are the names of shells that are lost where the terminal's foreground is a process
+// group without a number in their pid namespace, each ended by a NUL: at their end they put
+// back the group that they found, and group 0 is none. nsrun has a step for them.
+const Shells = "sh\x00dash\x00ash\x00"
+
 // Prepared encodes programs, by their options, and the names of what is no plain program.
 func Prepared(programs map[uint16]*Builder, names []string) (string, error) {
 	var options []uint16
@@ -105,6 +110,9 @@ func usePrepared() (index uintptr, ok bool) {
 		}
 		all = afterText(all)
 	}
+	if isShell(base) && foreground(0) == int32(sys(unix.SYS_GETPGID, 0, 0, 0, 0, 0, 0)) {
+		return 0, false
+	}
 	// A pipe on standard input may hold the plan of other stages: chain looks who writes it.
 	if !isErr(sys(unix.SYS_FCNTL, 0, unix.F_GETPIPE_SZ, 0, 0, 0, 0)) || !findPaths(payload) {
 		return 0, false
@@ -119,6 +127,20 @@ func usePrepared() (index uintptr, ok bool) {
 		all = unsafe.Add(all, 4+half(unsafe.Add(all, 2)))
 	}
 	return 0, false
+}
+
+// isShell tells whether a name is one of Shells.
+//
+//go:nosplit
+//go:norace
+func isShell(name unsafe.Pointer) bool {
+	list := unsafe.Pointer(unsafe.StringData(Shells))
+	for end := unsafe.Add(list, len(Shells)); list != end; list = afterText(list) {
+		if sameText(list, name) {
+			return true
+		}
+	}
+	return false
 }
 
 //go:nosplit

@@ -2,10 +2,13 @@ package nsrun
 
 import (
 	"errors"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"staves/lib/chain"
 	"staves/lib/entry"
 )
 
@@ -49,6 +52,9 @@ func (t *terminal) open(p *plan) {
 // take begins the session, and makes the new terminal its terminal.
 func (t *terminal) take(p *plan) {
 	if !t.session(p) {
+		if p.fork.Init && isShell(p.chain.Payload) {
+			t.lead(p)
+		}
 		return
 	}
 	p.raw("setsid", "a session of its own has no terminal, or one of its own", "setsid(2)", func(b *entry.Builder) {
@@ -65,5 +71,46 @@ func (t *terminal) take(p *plan) {
 		}
 		b.Close(t.slave)
 		b.Close(p.fork.Terminal)
+	})
+}
+
+// isShell tells whether a payload is an interactive shell of those that want help: see
+// [entry.Shells].
+func isShell(payload []string) bool {
+	if len(payload) == 0 {
+		return false
+	}
+	for _, option := range payload[1:] {
+		if !strings.HasPrefix(option, "-") || strings.Contains(option, "c") {
+			return false
+		}
+	}
+	name := strings.TrimPrefix(filepath.Base(payload[0]), "-") // a login shell has it
+	return name != "" && strings.Contains("\x00"+entry.Shells, "\x00"+name+"\x00")
+}
+
+// lead makes the payload's process a group of its own, in the terminal's foreground, as an
+// interactive shell does by itself. But first that asks which group is there, and that of the
+// caller has no number in the pid namespace.
+func (t *terminal) lead(p *plan) {
+	const call = "setpgid, ioctl(TIOCSPGRP)"
+	p.step(chain.Step{
+		Call: call, Why: "a shell on a terminal wants to know the group in the foreground, and the caller's has no number here", Man: "tcsetpgrp(3)",
+		Write: func(b *entry.Builder) error {
+			now, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+			if _, terminal := unix.IoctlGetTermios(2, unix.TCGETS); err != nil || terminal != nil || now != unix.Getpgrp() {
+				return nil
+			}
+			const block, set = 0, 2 // SIG_BLOCK, SIG_SETMASK
+			ttou, mask, group := uint64(1)<<(unix.SIGTTOU-1), &entry.Buffer{Size: 8}, &entry.Buffer{Size: 8}
+			b.Do(call, unix.SYS_RT_SIGPROCMASK, block, entry.Struct(&ttou), mask, 8)
+			b.Do(call, unix.SYS_SETPGID, 0, 0)
+			pid := b.Get(call, unix.SYS_GETPID)
+			b.Store(entry.Field{Buffer: group}, pid)
+			b.Forget(pid)
+			b.Try(call, entry.AnyError, unix.SYS_IOCTL, 0, unix.TIOCSPGRP, group)
+			b.Do(call, unix.SYS_RT_SIGPROCMASK, set, mask, 0, 8)
+			return nil
+		},
 	})
 }
