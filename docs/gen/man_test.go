@@ -88,6 +88,7 @@ func TestManualsAreSound(t *testing.T) {
 	if err != nil || len(pages) != len(stages.All)+1 {
 		t.Fatalf("%d manual pages: %v", len(pages), err)
 	}
+	heading := regexp.MustCompile(`^\.S[hs].* (A[dnprt]|B[qx]|D[oqv]|E[mrv]|F[alntx]|I[cn]|L[ik]|M[est]|N[dmosx]|O[px]|P[afq]|Q[lq]|S[qxy]|T[an]|Ux|V[at]|Xr)\s`)
 	own := regexp.MustCompile(`^\.Xr (` + strings.Join(testkit.Tools, "|") + `|chain) ([0-9])`)
 	for _, p := range pages {
 		text := page(t, filepath.Base(p))
@@ -97,6 +98,9 @@ func TestManualsAreSound(t *testing.T) {
 			}
 		}
 		for line := range strings.Lines(text) {
+			if macro := heading.FindString(line); macro != "" {
+				t.Errorf("%s: %s: mdoc(7) takes a word of it for a macro: \\&", p, strings.TrimSpace(line))
+			}
 			if m := own.FindStringSubmatch(line); m != nil && !slices.Contains(pages, "../man/"+m[1]+"."+m[2]) {
 				t.Errorf("%s: %s: there is no such page", p, line)
 			}

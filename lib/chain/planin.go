@@ -152,7 +152,7 @@ func (input) Read(b []byte) (int, error) {
 func takePlan(r io.Reader) (*plan, error) {
 	header := make([]byte, planHeader)
 	if _, err := io.ReadFull(r, header); err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
+		return nil, fmt.Errorf("read the plan: %w", cutOff(err))
 	}
 	n, ok := planSize(string(header))
 	if !ok {
@@ -160,20 +160,40 @@ func takePlan(r io.Reader) (*plan, error) {
 	}
 	text := make([]byte, n)
 	if _, err := io.ReadFull(r, text); err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
+		return nil, fmt.Errorf("read the plan: %w", cutOff(err))
 	}
 	return parsePlan(string(text))
 }
 
-// readPlan reads the plan that --plan names.
+// cutOff says in our words what [io.ReadFull] found wrong.
+func cutOff(err error) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("standard input is empty, or ends before it")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: standard input ends within it", errPlan)
+	}
+	return err
+}
+
+// readPlan reads the plan that --plan names. What is no plan is read no further than one
+// could be long.
 func readPlan(file string, tool *Tool) (*plan, error) {
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, PathError("read the plan", file, errnoOr(err))
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, int64(planHeader+maxPlan+1)))
 	if err != nil {
 		return nil, PathError("read the plan", file, errnoOr(err))
 	}
 	header, rest, _ := strings.Cut(string(text), "\n")
 	if _, ok := planSize(header + "\n"); !ok {
-		return nil, diag.WithHint(PathError("read", file, errPlan), "make one: "+tool.Name+" ... | cat > "+file)
+		return nil, diag.WithHint(PathError("read", file, errPlan), "make one: "+tool.Name+" ... | cat > PLAN")
+	}
+	if len(text) > planHeader+maxPlan {
+		return nil, PathError("read", file, fmt.Errorf("%w: it is longer than one can be", errPlan))
 	}
 	p, err := parsePlan(rest) // one may have been edited: its length is what the file has
 	if err != nil {
