@@ -211,6 +211,9 @@ func (s setting) verify(fd int, dir string) (kept string, err error) {
 	if !s.check.same(s.value, kept) {
 		return kept, s.failed(dir, &KeptError{kept})
 	}
+	if s.check == checkWeight {
+		return s.value, nil
+	}
 	return kept, nil
 }
 

@@ -110,6 +110,10 @@ func TestKept(t *testing.T) {
 		{checkNumber, "5", "3", false},
 		{checkNumber, "max 100000", "50000 100000", true}, // not a number: nothing to compare
 		{checkNumber, "max", "max", true},
+		{checkWeight, "500", "default 500", true},
+		{checkWeight, "500", "500", true},
+		{checkWeight, "5000", "1000", false},
+		{checkBytes, "1048576", "0", false}, // less than one huge page
 	} {
 		if got := c.check.same(c.value, c.kept); got != c.want {
 			t.Errorf("%d: %q was kept as %q: %v, want %v", c.check, c.value, c.kept, got, c.want)

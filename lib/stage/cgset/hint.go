@@ -64,6 +64,8 @@ func valueHint(e *cgroup.FileError) string {
 		return "the memory nodes of this machine are " + strings.TrimSpace(string(text)) + "; the group gets none that the group it lies in has not"
 	case e.File == "cpu.cfs_burst_us" || e.File == "cpu.max.burst":
 		return "a burst is at most the quota: --cpus, or a smaller --cpu-burst"
+	case e.File == "cpu.max":
+		return "it is a quota of at least 1000 microseconds, or max, and a period of 1000 to 1000000"
 	case e.File == "cpu.cfs_quota_us":
 		if n, err := strconv.ParseInt(e.Value, 10, 64); err != nil || n != -1 && n < 1000 {
 			return "a quota is at least 1000 microseconds; -1 lifts it"

@@ -31,6 +31,7 @@ func TestExplain(t *testing.T) {
 		{&cgroup.StateError{Group: "a/b", Err: unix.EOPNOTSUPP}, "cgroup.type"},
 		{&cgroup.BelowUseError{Dir: "/c/g", File: "pids.max", Limit: 3, InUse: 5}, "echo 3 >/c/g/pids.max"},
 		{&cgroup.FileError{File: "cpu.cfs_burst_us", Value: "50000", Err: unix.EINVAL}, "at most the quota"},
+		{&cgroup.FileError{File: "cpu.max", Value: "5", Err: unix.EINVAL}, "at least 1000"},
 		{&cgroup.FileError{File: "cpu.cfs_quota_us", Value: "5", Err: unix.EINVAL}, "at least 1000"},
 		{&cgroup.FileError{File: "cpu.cfs_quota_us", Value: "50000", Err: unix.EINVAL}, "the group that it lies in"},
 		{&cgroup.FileError{File: "cpu.cfs_period_us", Value: "5", Err: unix.EINVAL}, "1000 to 1000000"},
