@@ -60,7 +60,8 @@ func (b *Builder) Undo(what string, undo func(), nr int, args ...any) {
 	op.keep, op.allow, op.onErr = uint8(r), uint16(AnyError), 1 // past the jump
 	b.op(kindJump, what)
 	undo()
-	b.op(kindFail, what).args[0] = uint64(r)
+	fail := b.op(kindFail, what)
+	fail.args[0], fail.log = uint64(r), uint8(b.log)
 	b.ops[i+1].onOK = b.since(i + 1)
 	b.Forget(r)
 }

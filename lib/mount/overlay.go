@@ -27,6 +27,8 @@ type Overlay struct {
 	Options []Option
 	// Name is what the layers are called in messages, "" for their paths.
 	Name string
+	// Failed, if there is one, writes what is to be done where the kernel refuses the overlay.
+	Failed func(b *entry.Builder)
 	// Attr are attributes of the mount.
 	Attr int
 	// Devices lets devices be opened on it; as a rule they belong on a mount that is made
@@ -62,7 +64,7 @@ func (o Overlay) Mount(b *entry.Builder) entry.Reg {
 		return o.mountOld(b)
 	}
 	fs := o.configure(b)
-	create(b, o.what(), fs)
+	o.fsconfig(b, o.what(), fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
 	return finish(b, o.what(), fs, o.attr())
 }
 
@@ -154,9 +156,23 @@ func (o Overlay) configure(b *entry.Builder) entry.Reg {
 		o.layer(b, fs, "workdir", escaped(o.Work))
 	}
 	for _, opt := range o.parameters() {
-		configure(b, "configure "+strings.TrimPrefix(o.what(), "mount ")+" with "+strings.TrimSuffix(opt.Key+"="+opt.Value, "="), fs, opt)
+		what := "configure " + strings.TrimPrefix(o.what(), "mount ") + " with " + strings.TrimSuffix(opt.Key+"="+opt.Value, "=")
+		if opt.Value == "" {
+			o.fsconfig(b, what, fs, unix.FSCONFIG_SET_FLAG, opt.Key, 0, 0)
+		} else {
+			o.fsconfig(b, what, fs, unix.FSCONFIG_SET_STRING, opt.Key, opt.Value, 0)
+		}
 	}
 	return fs
+}
+
+// fsconfig makes a call that the kernel may refuse.
+func (o Overlay) fsconfig(b *entry.Builder, what string, args ...any) {
+	if o.Failed == nil {
+		b.Do(what, unix.SYS_FSCONFIG, args...)
+		return
+	}
+	b.Undo(what, func() { o.Failed(b) }, unix.SYS_FSCONFIG, args...)
 }
 
 // escaped is a directory as upperdir and workdir want it.

@@ -169,6 +169,9 @@ func (s *stage) view(c *chain.Chain, link *chain.Link) (func(b *entry.Builder) e
 	if s.state == "" {
 		return func(b *entry.Builder) entry.Reg { return mount.OnTmpfs(b, o, size, &top) }, nil
 	}
+	if errors.Is(directory(s.state), unix.ENOENT) {
+		o.Failed = s.unmake
+	}
 	return func(b *entry.Builder) entry.Reg {
 		s.prepare(b, c.Euid(link), &top)
 		return o.Mount(b)

@@ -71,4 +71,13 @@ func (s *stage) prepare(b *entry.Builder, euid int, top *unix.Stat_t) {
 	})
 }
 
+// unmake removes a state that was made for an overlay which the kernel then refused. What
+// holds anything stays.
+func (s *stage) unmake(b *entry.Builder) {
+	work := absolute(s.work)
+	for _, dir := range []string{work + "/work", work + "/index", work, absolute(s.upper), absolute(s.state)} {
+		b.Try("remove "+dir, entry.AnyError, unix.SYS_UNLINKAT, unix.AT_FDCWD, dir, unix.AT_REMOVEDIR)
+	}
+}
+
 const statxSize = 256 // struct statx, statx(2)
