@@ -35,6 +35,7 @@ With NEXT the mount is in a mount namespace of its own. Without NEXT,
 
 The view of / shows other disks too, each as an overlay of its own, or read-only where
 the kernel makes none; not what is mounted in /proc, /sys, /dev, /run and /tmp.
+A state beneath / is in that view too, where its upper and work cannot be entered (ELOOP).
 
 In a user namespace the kernel makes no overlay of / as a whole, so each directory in
 / gets one; files whose owner is not mapped stay read-only there, and directories with
