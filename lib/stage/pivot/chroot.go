@@ -110,8 +110,12 @@ func (s *chroot) Steps(*chain.Chain, *chain.Link) []chain.Step {
 					}
 				}
 				ids, err := s.ids()
-				if err != nil && outsideErr == nil {
+				switch {
+				case outsideErr != nil:
+				case err != nil:
 					ids, err = outside, nil
+				case !ids.known && !s.hasGroups:
+					ids.groups = outside.groups
 				}
 				if err != nil {
 					return err
@@ -126,6 +130,7 @@ func (s *chroot) Steps(*chain.Chain, *chain.Link) []chain.Step {
 type wanted struct {
 	uid, gid int
 	groups   []int
+	known    bool // the uid has a name
 }
 
 // ids looks the user and the groups up in the root that the process is in now.
@@ -140,7 +145,7 @@ func (s *chroot) ids() (wanted, error) {
 		}
 		w.uid = int(uid)
 		if account, err = caps.Files.AccountOf(uid); err == nil {
-			w.gid = int(account.GID)
+			w.gid, w.known = int(account.GID), true
 		}
 	}
 	if colon && group != "" {
@@ -156,6 +161,9 @@ func (s *chroot) ids() (wanted, error) {
 	switch {
 	case s.hasGroups:
 		w.groups = []int{}
+		if s.groups != "" && strings.Trim(s.groups, ",") == "" {
+			return w, fmt.Errorf("invalid group list %q", s.groups)
+		}
 		for _, g := range strings.FieldsFunc(s.groups, func(r rune) bool { return r == ',' }) {
 			gid, err := caps.Files.GID(strings.TrimPrefix(strings.TrimSpace(g), "+"))
 			if err != nil {
@@ -171,6 +179,8 @@ func (s *chroot) ids() (wanted, error) {
 		for _, g := range groups {
 			w.groups = append(w.groups, int(g))
 		}
+	case w.uid >= 0:
+		w.groups = []int{} // the caller's own are not this user's
 	}
 	return w, nil
 }
