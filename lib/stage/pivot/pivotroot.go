@@ -8,6 +8,7 @@ import (
 
 	"staves/lib/chain"
 	"staves/lib/diag"
+	"staves/lib/probe"
 )
 
 const pivotRootHelp = `usage: pivot_root NEW_ROOT PUT_OLD
@@ -38,7 +39,12 @@ func readPivotRoot(words []string) (*chain.Act, error) {
 			return 0, nil
 		}
 		var hints []string
-		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+			hints = noDirectory(newRoot, putOld)
+		case errors.Is(err, unix.EPERM) && probe.Capable(unix.CAP_SYS_ADMIN):
+			hints = []string{"this mount namespace belongs to another user namespace: make one of your own, nsrun -m -- ..."}
+		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPERM):
 			hints = whyNot(newRoot, putOld)
 		}
 		return 0, diag.WithHint(fmt.Errorf("failed to change root from %s to %s: %w", newRoot, putOld, err), hints...)

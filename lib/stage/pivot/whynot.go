@@ -40,7 +40,9 @@ func whyNot(newRoot, putOld string) []string {
 		return []string{"the present root is a chroot, not a mount; this works where the chroot is of a mount point"}
 	case len(root.above) > 0 && root.above[0] == root.id || unix.Statfs("/", &fs) == nil && fs.Type == ramfs:
 		return []string{"the present root is an initramfs, which cannot be put away: switch_root, or pivot --move"}
-	case !dir.isRoot || dir.id == root.id:
+	case dir.isRoot && dir.id == root.id:
+		return []string{newRoot + " is the root already: NEW_ROOT is another mount, such as mount --bind DIR DIR makes"}
+	case !dir.isRoot:
 		return []string{
 			fmt.Sprintf("%s is no mount point: mount --bind %[1]s %[1]s", newRoot),
 			"or do both with: pivot " + newRoot,
@@ -56,6 +58,20 @@ func whyNot(newRoot, putOld string) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("in a user namespace the mounts that were there before are locked: mount --rbind %s to a directory, and use that", newRoot)}
+}
+
+// noDirectory says which of the words is no directory.
+func noDirectory(words ...string) (hints []string) {
+	for _, word := range words {
+		var st unix.Stat_t
+		switch err := unix.Stat(word, &st); {
+		case err != nil:
+			hints = append(hints, fmt.Sprintf("%s: %v: make it before (mkdir)", word, err))
+		case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+			hints = append(hints, word+" is no directory")
+		}
+	}
+	return hints
 }
 
 // look finds the mount that path lies in.
