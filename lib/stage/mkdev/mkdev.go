@@ -64,6 +64,9 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 	default:
 		return fmt.Errorf("--nodes: %q is none of auto, mknod, bind", s.nodes)
 	}
+	if s.nodes == "mknod" && c.InUserNS(link) {
+		return diag.WithHint(errors.New("--nodes=mknod: in a user namespace the kernel makes no device for anybody"), "--nodes=bind takes the host's")
+	}
 	if _, err := s.more(s.binds(c, link)); err != nil {
 		return err
 	}
