@@ -23,12 +23,16 @@ type Bind struct {
 
 // Copy makes a detached copy of the source with its attributes.
 func (d Bind) Copy(b *entry.Builder) entry.Reg {
-	fd := Clone(b, "bind "+d.Source, unix.AT_FDCWD, d.Source, !d.Alone)
+	what := "bind " + d.Source
+	if d.Alone {
+		what = "bind alone " + d.Source
+	}
+	fd := Clone(b, what, unix.AT_FDCWD, d.Source, !d.Alone)
 	if d.Mapped {
 		MapIDs(b, "map the ids of "+d.Source, fd, d.UserNS, !d.Alone)
 	}
 	if d.Attr != 0 {
-		SetAttr(b, "bind "+d.Source, fd, d.Attr, !d.Alone)
+		SetAttr(b, what, fd, d.Attr, !d.Alone)
 	}
 	return fd
 }
@@ -53,7 +57,7 @@ type Tmpfs struct {
 // Place mounts it in the tree, making the mount point if missing.
 func (t Tmpfs) Place(b *entry.Builder, root *Tree) {
 	at := root.Mountpoint(b, t.Target, true)
-	fd := New(b, "tmpfs", t.Attr, t.Opts...)
+	fd := New(b, "tmpfs", t.Attr&^ReadOnly, t.Opts...)
 	what := "mount tmpfs on " + t.Target
 	if t.Like {
 		const uid, gid, mode = 20, 24, 28 // stx_uid, stx_gid; stx_mode, and nothing after it
@@ -63,6 +67,9 @@ func (t Tmpfs) Place(b *entry.Builder, root *Tree) {
 		// An owner that is not mapped in this user namespace cannot be given.
 		b.Try(what, entry.AnyError, unix.SYS_FCHOWNAT, fd, ".", word(uid), word(gid), 0)
 		b.Do(what, unix.SYS_FCHMODAT, fd, ".", word(mode))
+	}
+	if t.Attr&ReadOnly != 0 {
+		SetAttr(b, what, fd, ReadOnly, false)
 	}
 	Attach(b, what, fd, at)
 	b.Close(at)

@@ -25,6 +25,9 @@ func (c *cover) check(*plan) error {
 				return fmt.Errorf("--%s %s: the path begins at the new root: write /%[2]s", option, path)
 			}
 			if strings.Trim(path, "/") == "" {
+				if option == "mask" {
+					return fmt.Errorf("--mask %s: nothing would be left to run", path)
+				}
 				return fmt.Errorf("--%s %s: the root as a whole is for --ro", option, path)
 			}
 		}

@@ -103,6 +103,9 @@ func (g place) find(pl *plan) (func(b *entry.Builder, root *mount.Tree), error) 
 		return nil, chain.PathError("use", d.Source, err)
 	}
 	d.Dir = st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if d.Dir && pl.kernel.proc != "none" && (d.Target == "/proc" || strings.HasPrefix(d.Target, "/proc/")) {
+		return nil, errors.New("it would cover what --proc mounts, and programs trust; over a file of it, or with --proc=none, it is possible")
+	}
 	if d.Mapped && pl.top.idmap == nil && pl.top.bindIDMap == nil {
 		return nil, errors.New("idmap is by the map of --bind-idmap, which is missing")
 	}

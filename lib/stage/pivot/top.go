@@ -3,6 +3,7 @@ package pivot
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -91,6 +92,9 @@ func (t *top) mapped(p *plan, ranges []string, userNS *int) {
 func ids(ranges []string) (ns.Map, error) {
 	var m ns.Map
 	for _, text := range ranges {
+		if strings.Count(text, ":") != 2 {
+			return nil, fmt.Errorf("%q is not DISK:SHOWN:COUNT", text)
+		}
 		r, err := ns.ParseRange(text)
 		if err != nil {
 			return nil, err
