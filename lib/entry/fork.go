@@ -77,6 +77,8 @@ func (b *Builder) Fork(what string, f Fork) {
 		last = &forkOp{place: b.place()}
 		b.op(kindFork, what)
 		b.forks, b.fixed = append(b.forks, last), false
+	} else if b.trace {
+		b.Tell("the clone(2) above does that too")
 	}
 	if b.note != "" { // it is made to be this one
 		b.line(last.place, b.note)

@@ -72,6 +72,9 @@ func callText(what string, nr int, args []any) string {
 	for i, a := range args {
 		words = append(words, argText(c, i, a))
 	}
+	if nr == unix.SYS_PRCTL && args[0] == unix.PR_CAP_AMBIENT && len(args) > 1 {
+		words[1] = argText(callShape{named: 1, mode: -1, flags: ambients}, 1, args[1])
+	}
 	if path, ok := strings.CutPrefix(what, "write "); ok && nr == unix.SYS_WRITE {
 		words[0] = path
 	}
@@ -95,8 +98,16 @@ func argText(c callShape, i int, a any) string {
 	case uintptr:
 		n = uint64(v)
 	case []byte:
-		if c.name == "mount_setattr" { // struct mount_attr begins with what is set
+		switch {
+		case c.name == "mount_setattr": // struct mount_attr begins with what is set
 			return "{attr_set=" + flagNames(mountAttrs, true, binary.NativeEndian.Uint64(v)) + "}"
+		case c.name == "capset" && i == 1 && len(v) == 24: // struct __user_cap_data_struct[2]
+			set := func(at int) uint64 {
+				return uint64(binary.NativeEndian.Uint32(v[at:])) | uint64(binary.NativeEndian.Uint32(v[at+12:]))<<32
+			}
+			return fmt.Sprintf("{effective=%#x, permitted=%#x, inheritable=%#x}", set(0), set(4), set(8))
+		case c.name == "capset" && i == 0:
+			return "{version=_LINUX_CAPABILITY_VERSION_3, pid=0}"
 		}
 		return "..."
 	default:
@@ -108,8 +119,13 @@ func argText(c callShape, i int, a any) string {
 	if i == c.named {
 		return flagNames(c.flags, c.bits, n)
 	}
-	if i == c.mode {
+	switch {
+	case i == c.mode:
 		return fmt.Sprintf("%#o", n)
+	case c.name == "mknodat" && i == 3:
+		return fmt.Sprintf("makedev(%d, %d)", unix.Major(n), unix.Minor(n))
+	case c.name == "fsmount" && i == 1:
+		return flagNames([]flagName{{unix.FSMOUNT_CLOEXEC, "FSMOUNT_CLOEXEC"}}, true, n)
 	}
 	return fmt.Sprint(int64(n))
 }
@@ -205,6 +221,13 @@ var prctls = []flagName{
 	{unix.PR_SET_NAME, "PR_SET_NAME"},
 }
 
+var ambients = []flagName{
+	{unix.PR_CAP_AMBIENT_IS_SET, "PR_CAP_AMBIENT_IS_SET"},
+	{unix.PR_CAP_AMBIENT_RAISE, "PR_CAP_AMBIENT_RAISE"},
+	{unix.PR_CAP_AMBIENT_LOWER, "PR_CAP_AMBIENT_LOWER"},
+	{unix.PR_CAP_AMBIENT_CLEAR_ALL, "PR_CAP_AMBIENT_CLEAR_ALL"},
+}
+
 // shapeOf is the shape of a call that a trace shows, with no name for any other. A map would
 // be filled whenever a process starts.
 func shapeOf(nr int) callShape {
@@ -256,7 +279,7 @@ func shapeOf(nr int) callShape {
 	case unix.SYS_SETRESGID:
 		return callShape{"setresgid", -1, -1, false, nil}
 	case unix.SYS_KEYCTL:
-		return callShape{"keyctl", 0, -1, false, []flagName{{unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"}}}
+		return callShape{"keyctl", 0, -1, false, []flagName{{unix.KEYCTL_GET_KEYRING_ID, "KEYCTL_GET_KEYRING_ID"}, {unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"}}}
 	case unix.SYS_SETHOSTNAME:
 		return callShape{"sethostname", -1, -1, false, nil}
 	case unix.SYS_SETSID:

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,27 +28,59 @@ var chains = [][]string{
 	{"cgset", "--pids", "50", "--", "nsrun", "-muipC", "--", "overlay", "pivot", "--", "true"},
 	{"nsrun", "-n", "--", "true"},
 	{"netbr", "--", "nsrun", "-m", "--", "true"},
+	{"nsrun", "--join", joined, "--", "true"},
 	{"capdrop", "--", "true"},
 	{"capdrop", "--keep", "chown", "--user", "1000", "--", "true"},
+}
+
+// joined stands for the pid of a process with namespaces of its own.
+const joined = "PID"
+
+// inhabit starts such a process, for the time of the test.
+func inhabit(t *testing.T) string {
+	cmd := exec.Command("unshare", "-u", "-i", "sh", "-c", "echo; exec sleep 60")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(cmd.Process.Pid)
 }
 
 func TestTraceAgainstStrace(t *testing.T) {
 	tools(t)
 	for _, words := range chains {
 		t.Run(strings.Join(words, " "), func(t *testing.T) {
+			if i := slices.Index(words, joined); i >= 0 {
+				words = slices.Clone(words)
+				words[i] = inhabit(t)
+			}
 			testkit.Check(t)
 			traced, made := run(t, words, "--trace")
 			var steps []string
 			var lines []call
+			forks := 0 // as announced
 			for line := range strings.Lines(traced) {
 				line = strings.TrimSuffix(line, "\n")
 				switch {
+				case line == "+     the clone(2) above does that too":
+					forks--
 				case strings.HasPrefix(line, "+     "):
 					if c, ok := parse(line[6:]); ok {
 						lines = append(lines, c)
 					}
 				case strings.HasPrefix(line, "+ "):
 					steps = append(steps, line[2:])
+					forks += len(slices.DeleteFunc(stepCalls(line), func(name string) bool { return name != "clone" }))
 				default:
 					t.Errorf("no line of a trace: %q", line)
 				}
@@ -56,6 +89,10 @@ func TestTraceAgainstStrace(t *testing.T) {
 				t.Fatal("no step is traced")
 			}
 			compare(t, steps, lines, made)
+			clones := slices.DeleteFunc(slices.Clone(made), func(c call) bool { return c.name != "clone" })
+			if forks != len(clones) {
+				t.Errorf("%d forks are announced, made are %q", forks, clones)
+			}
 			explained(t, words, steps)
 		})
 	}
