@@ -20,11 +20,13 @@ func PathError(what, path string, err error) error {
 // NeedAdmin finds, before anything is changed, that link may not mount: neither is the
 // caller root, nor does the chain make a user namespace before.
 func (c *Chain) NeedAdmin(link *Link) error {
-	if c.explain || c.Made(UserNS, link) || probe.Capable(unix.CAP_SYS_ADMIN) {
+	if c.Made(UserNS, link) || probe.Capable(unix.CAP_SYS_ADMIN) {
 		return nil
 	}
 	err := fmt.Errorf("change mounts: %w", unix.EPERM)
 	switch {
+	case c.explain:
+		return c.Denied(link, err)
 	case unix.Geteuid() == 0:
 		return err
 	case c.Payload == nil:
@@ -32,6 +34,16 @@ func (c *Chain) NeedAdmin(link *Link) error {
 			"nsrun -U -r -m -- "+link.Tool.Name+" ... "+link.Operand+" -- PROGRAM")
 	}
 	return diag.WithHint(err, "this needs root; as an ordinary user put namespaces before it: nsrun -U -r -m -p -- "+link.Tool.Name+" ...")
+}
+
+// Denied returns err, which is for want of a privilege, unless the chain is only described:
+// who reads about it needs none, and is told.
+func (c *Chain) Denied(link *Link, err error) error {
+	if !c.explain {
+		return err
+	}
+	c.wants = append(c.wants, link.As+": "+err.Error())
+	return nil
 }
 
 // apart is a hint for where word, the first after link's options, makes no sense: it may

@@ -172,9 +172,8 @@ func (c *Chain) surroundings() {
 func (c *Chain) check() (*Link, error) {
 	for _, l := range c.Links {
 		err := l.Stage.Check(c, l)
-		if c.explain && errors.Is(err, unix.EPERM) {
-			c.wants = append(c.wants, l.As+": "+err.Error())
-			continue // who only reads about it needs no privilege
+		if errors.Is(err, unix.EPERM) {
+			err = c.Denied(l, err)
 		}
 		if err != nil {
 			return l, err

@@ -21,7 +21,9 @@ const (
 func TestMain(m *testing.M) {
 	target := os.Getenv(targetVar)
 	if target == "" {
-		os.Exit(m.Run())
+		status := m.Run()
+		testkit.Cleanup()
+		os.Exit(status)
 	}
 	// An ordinary user who knows how programs are encoded, and his own pid.
 	var b entry.Builder

@@ -15,6 +15,12 @@ import (
 	"staves/lib/testkit"
 )
 
+func TestMain(m *testing.M) {
+	status := m.Run()
+	testkit.Cleanup()
+	os.Exit(status)
+}
+
 // cache returns the directory that keeps what was fetched.
 func cache() string {
 	base := os.Getenv("XDG_CACHE_HOME")

@@ -183,6 +183,22 @@ func TestNoExecInChains(t *testing.T) {
 	}
 }
 
+// What testkit.Bin makes is there until somebody calls Cleanup.
+func TestBinariesAreRemoved(t *testing.T) {
+	makes, removes := map[string]bool{}, map[string]bool{}
+	for _, f := range files(t) {
+		if f.dir != "lib/testkit" && f.dir != "test/house" {
+			makes[f.dir] = makes[f.dir] || bytes.Contains(f.src, []byte("testkit.Bin()"))
+			removes[f.dir] = removes[f.dir] || bytes.Contains(f.src, []byte("testkit.Cleanup()"))
+		}
+	}
+	for dir := range makes {
+		if makes[dir] && !removes[dir] {
+			t.Errorf("%s: its TestMain does not call testkit.Cleanup", dir)
+		}
+	}
+}
+
 func TestEveryFileIsFormatted(t *testing.T) {
 	for _, f := range files(t) {
 		if want, err := format.Source(f.src); err != nil || !bytes.Equal(f.src, want) {

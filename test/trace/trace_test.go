@@ -56,15 +56,21 @@ func inhabit(t *testing.T) string {
 	return strconv.Itoa(cmd.Process.Pid)
 }
 
+func TestMain(m *testing.M) {
+	status := m.Run()
+	testkit.Cleanup()
+	os.Exit(status)
+}
+
 func TestTraceAgainstStrace(t *testing.T) {
 	tools(t)
 	for _, words := range chains {
 		t.Run(strings.Join(words, " "), func(t *testing.T) {
+			testkit.Check(t)
 			if i := slices.Index(words, joined); i >= 0 {
 				words = slices.Clone(words)
 				words[i] = inhabit(t)
 			}
-			testkit.Check(t)
 			traced, made := run(t, words, "--trace")
 			var steps []string
 			var lines []call

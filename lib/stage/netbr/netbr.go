@@ -142,8 +142,10 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		return err
 	}
 	defer host.Close()
-	if err := permitted(host); err != nil && !c.Explains() {
-		return err
+	if err := permitted(host); err != nil {
+		if err = c.Denied(link, err); err != nil {
+			return err
+		}
 	}
 	if !link.Bare() {
 		if err := s.checkBridge(host); err != nil {

@@ -102,8 +102,12 @@ func (j *join) enter(p *plan) {
 			names |= k.Flag
 		}
 	}
+	what := ns.Names(names)
+	if names == 0 {
+		what = "..." // the process may not be looked at, see look
+	}
 	p.step(chain.Step{
-		Call: "setns(" + ns.Names(names) + ")", Why: "this process moves to where the other one is", Man: "setns(2)",
+		Call: "setns(" + what + ")", Why: "this process moves to where the other one is", Man: "setns(2)",
 		Write: func(b *entry.Builder) error {
 			if err := j.look(p); err != nil {
 				return err

@@ -4,6 +4,7 @@
 package nsrun
 
 import (
+	"errors"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -117,7 +118,12 @@ func (s *stage) Check(c *chain.Chain, link *chain.Link) error {
 		}
 	}
 	if err := s.join.look(p); err != nil {
-		return err
+		if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+			err = c.Denied(link, err)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	s.join.tell(c, link)
 	s.join.close()
