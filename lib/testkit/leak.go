@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -82,8 +83,17 @@ func ours(name string) bool {
 		slices.ContainsFunc(Tools, func(tool string) bool { return strings.Contains(name, tool) })
 }
 
-// inUse tells whether a name is that of another test run's binaries, and that run goes on.
+// inUse tells whether a name is that of another test run's binaries, and that run goes on,
+// or of a virtual machine's directory, and that is locked by its script (scripts/vm).
 func inUse(name string) bool {
+	if strings.HasPrefix(name, "staves-vm.") {
+		lock, err := os.Open(filepath.Join(os.TempDir(), name, "lock"))
+		if err != nil {
+			return false
+		}
+		defer lock.Close()
+		return errors.Is(unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+	}
 	var pid int
 	_, err := fmt.Sscanf(name, binPrefix+"%d-", &pid)
 	return err == nil && pid != os.Getpid() && unix.Kill(pid, 0) != unix.ESRCH

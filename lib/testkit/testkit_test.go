@@ -63,6 +63,36 @@ func TestCheckFindsFile(t *testing.T) {
 	}
 }
 
+// So is the directory of a virtual machine, which its script holds a lock in.
+func TestCheckLeavesOthersMachines(t *testing.T) {
+	for _, held := range []bool{true, false} {
+		var dir string
+		var lock *os.File
+		said := leaks(t, func() {
+			var err error
+			if dir, err = os.MkdirTemp("", "staves-vm."); err != nil {
+				t.Fatal(err)
+			}
+			if lock, err = os.Create(filepath.Join(dir, "lock")); err != nil {
+				t.Fatal(err)
+			}
+			if held {
+				err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		lock.Close()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if left := strings.Contains(said, dir); left == held {
+			t.Errorf("locked: %t, left behind: %t", held, left)
+		}
+	}
+}
+
 // An orphan is no child of the test any more when it is looked for.
 // What another run of the tests has built is its own for as long as that one lives.
 func TestCheckLeavesOthersBinaries(t *testing.T) {
