@@ -5,6 +5,7 @@ package nsrun
 
 import (
 	"errors"
+
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
