@@ -88,11 +88,11 @@ func TestRules(t *testing.T) {
 	if err != nil {
 		t.Skip("needs nft")
 	}
-	published := func(not6, fib6 string) string {
-		return `dnat ip to ip daddr . meta l4proto . th dport map @at4
-			` + not6 + `dnat ip6 to ip6 daddr . meta l4proto . th dport map @at6
-			meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @pub4
-			` + fib6 + `fib daddr type local dnat ip6 to meta l4proto . th dport map @pub6 }
+	published := func(not6 string) string {
+		return `ip daddr set ip daddr . meta l4proto . th dport map @at4_beacon ip daddr set ip daddr fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @at4
+			` + not6 + `ip6 daddr set ip6 daddr . meta l4proto . th dport map @at6_beacon ip6 daddr set ip6 daddr fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @at6
+			fib daddr type local ip daddr set meta l4proto . th dport map @pub4_beacon ip daddr set ip daddr fib daddr type local dnat ip to meta l4proto . th dport map @pub4
+			` + not6 + `fib daddr type local ip6 daddr set meta l4proto . th dport map @pub6_beacon ip6 daddr set ip6 daddr fib daddr type local dnat ip6 to meta l4proto . th dport map @pub6 }
 		`
 	}
 	want := words(`table inet netbr {
@@ -108,12 +108,16 @@ func TestRules(t *testing.T) {
 		map pub6 { type inet_proto . inet_service : ipv6_addr . inet_service }
 		map at4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
 		map at6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service }
+		map pub4_beacon { type inet_proto . inet_service : ipv4_addr }
+		map pub6_beacon { type inet_proto . inet_service : ipv6_addr }
+		map at4_beacon { type ipv4_addr . inet_proto . inet_service : ipv4_addr }
+		map at6_beacon { type ipv6_addr . inet_proto . inet_service : ipv6_addr }
 		chain guard { type filter hook prerouting priority raw; policy accept;
 			iifname != "lo" ip daddr 127.0.0.0/8 drop }
 		chain pre { type nat hook prerouting priority dstnat; policy accept;
-			` + published("", "meta nfproto ipv6 ") + `
+			` + published("") + `
 		chain out { type nat hook output priority -100; policy accept;
-			` + published("ip6 daddr != ::1 ", "ip6 daddr != ::1 ") + `
+			` + published("ip6 daddr != ::1 ") + `
 		chain post { type nat hook postrouting priority srcnat; policy accept;
 			ip saddr @nat4 oifname != @br masquerade
 			ip6 saddr @nat6 oifname != @br masquerade

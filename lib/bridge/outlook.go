@@ -190,7 +190,7 @@ func (o Outlook) Wire() []Case {
 	cases := []Case{{"", made}}
 	if !o.Abroad {
 		cases = append(cases, Case{"if a port is still published for one who had the address before", o.lines(func(g guess) []*nl.NetlinkRequest {
-			return []*nl.NetlinkRequest{g.port.request(unix.NFT_MSG_DELSETELEM, 0)}
+			return g.port.withdrawal()[:1] // the two differ in what is left open
 		})})
 	}
 	return cases
@@ -210,8 +210,10 @@ func (o Outlook) Configure() []Case {
 // Publish tells of [Firewall.Publish], of what direct has for the addresses of the namespace.
 func (o Outlook) Publish(direct func(addrs []netip.Prefix) []Mapping) []Case {
 	return []Case{{"", o.lines(func(g guess) (reqs []*nl.NetlinkRequest) {
-		for _, m := range direct(g.lease.All()) {
-			reqs = append(reqs, m.request(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_EXCL))
+		mappings := direct(g.lease.All())
+		reqs = beacons(g.near, mappings)
+		for _, m := range mappings {
+			reqs = append(reqs, m.publication()...)
 		}
 		return reqs
 	})}}

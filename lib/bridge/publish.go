@@ -165,15 +165,27 @@ func readMapping(e item) (m Mapping, ok bool) {
 	return m, ok
 }
 
-func (m Mapping) request(kind, flags int) *nl.NetlinkRequest {
+// publication are the requests that publish m: EEXIST if the port is taken.
+func (m Mapping) publication() []*nl.NetlinkRequest {
 	e := m.item()
-	elem := element(e.key, 0)
-	if kind == unix.NFT_MSG_NEWSETELEM {
-		elem.AddChild(nested(unix.NFTA_SET_ELEM_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, e.data)))
+	add := func(to string, data []byte) *nl.NetlinkRequest {
+		elem := element(e.key, 0)
+		elem.AddChild(nested(unix.NFTA_SET_ELEM_DATA, nl.NewRtAttr(unix.NFTA_DATA_VALUE, data)))
+		r := elements(unix.NFT_MSG_NEWSETELEM, to, elem)
+		r.Flags |= unix.NLM_F_EXCL
+		return r
 	}
-	r := elements(kind, m.in(), elem)
-	r.Flags |= uint16(flags)
-	return r
+	return []*nl.NetlinkRequest{add(m.in(), e.data), add(m.in()+beaconSuffix, beaconOf(m.To.Addr()).AsSlice())}
+}
+
+// withdrawal are the requests that take m back, one after the other: published lists what
+// is left if it ends in between.
+func (m Mapping) withdrawal() []*nl.NetlinkRequest {
+	key := m.item().key
+	return []*nl.NetlinkRequest{
+		elements(unix.NFT_MSG_DELSETELEM, m.in()+beaconSuffix, element(key, 0)),
+		elements(unix.NFT_MSG_DELSETELEM, m.in(), element(key, 0)),
+	}
 }
 
 // published returns all mappings.
@@ -203,8 +215,10 @@ func (c *conn) withdraw(which func(Mapping) bool) error {
 		if !which(m) {
 			continue
 		}
-		if err := c.transact([]*nl.NetlinkRequest{m.request(unix.NFT_MSG_DELSETELEM, 0)}); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("withdraw %s: %w", m.Port, err)
+		for _, r := range m.withdrawal() {
+			if err := c.transact([]*nl.NetlinkRequest{r}); err != nil && !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("withdraw %s: %w", m.Port, err)
+			}
 		}
 	}
 	return nil
@@ -229,14 +243,18 @@ func (f *Firewall) Tell(line func(string)) { f.conn.tell = line }
 // Close gives up the socket.
 func (f *Firewall) Close() { f.conn.close() }
 
-// Publish publishes all of mappings or none. A mapping whose container is gone is in
+// Publish publishes all of mappings, for the container whose link has the host's end of that
+// name, or none. They hold while the link is there. A mapping whose container is gone is in
 // nobody's way: h tells which are there. ErrPublished names the holder of a port.
-func (f *Firewall) Publish(h *Host, mappings []Mapping) error {
-	var err error
+func (f *Firewall) Publish(h *Host, end string, mappings []Mapping) error {
+	err := h.light(end, mappings)
+	if err != nil {
+		return err
+	}
 	for range 3 {
 		var reqs []*nl.NetlinkRequest
 		for _, m := range mappings {
-			reqs = append(reqs, m.request(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_EXCL))
+			reqs = append(reqs, m.publication()...)
 		}
 		err = f.conn.transact(reqs)
 		if !errors.Is(err, unix.EEXIST) {

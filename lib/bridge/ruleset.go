@@ -22,6 +22,8 @@ import (
 //		# published on every address of the host, and on one; pub6 and at6 alike
 //		map pub4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
 //		map at4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+//		# for each of these the beacon of whom it is published for; three more alike
+//		map pub4_beacon { type inet_proto . inet_service : ipv4_addr; }
 //		chain guard {
 //			type filter hook prerouting priority raw; policy accept;
 //			# what is published on 127.0.0.1 is not for neighbours of the host
@@ -33,6 +35,7 @@ import (
 //			dnat ip6 to ip6 daddr . meta l4proto . th dport map @at6
 //			meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @pub4
 //			meta nfproto ipv6 fib daddr type local dnat ip6 to meta l4proto . th dport map @pub6
+//			# each of them only while the container's link is there: see published
 //		}
 //		chain out {
 //			type nat hook output priority -100; policy accept;
@@ -75,6 +78,8 @@ const (
 	mapPub6   = "pub6"
 	mapAt4    = "at4"
 	mapAt6    = "at6"
+
+	beaconSuffix = "_beacon"
 )
 
 // Types of set keys and their byte order, as nft(8) numbers them: the kernel only keeps
@@ -122,6 +127,10 @@ var sets = []setShape{
 	{mapPub6, unix.NFT_SET_MAP, concat(typeProto, typeService), 8, concat(typeIPv6, typeService), 20, networkOrder},
 	{mapAt4, unix.NFT_SET_MAP, concat(typeIPv4, typeProto, typeService), 12, concat(typeIPv4, typeService), 8, networkOrder},
 	{mapAt6, unix.NFT_SET_MAP, concat(typeIPv6, typeProto, typeService), 24, concat(typeIPv6, typeService), 20, networkOrder},
+	{mapPub4 + beaconSuffix, unix.NFT_SET_MAP, concat(typeProto, typeService), 8, typeIPv4, 4, networkOrder},
+	{mapPub6 + beaconSuffix, unix.NFT_SET_MAP, concat(typeProto, typeService), 8, typeIPv6, 16, networkOrder},
+	{mapAt4 + beaconSuffix, unix.NFT_SET_MAP, concat(typeIPv4, typeProto, typeService), 12, typeIPv4, 4, networkOrder},
+	{mapAt6 + beaconSuffix, unix.NFT_SET_MAP, concat(typeIPv6, typeProto, typeService), 24, typeIPv6, 16, networkOrder},
 }
 
 func (s setShape) request(id int) *nl.NetlinkRequest {
@@ -174,10 +183,7 @@ func chains() []chainShape {
 	}
 	do := func(v int) []*nl.RtAttr { return []*nl.RtAttr{verdict(v)} }
 	masquerade := []*nl.RtAttr{expr("masq")}
-	local := []*nl.RtAttr{
-		expr("fib", big(unix.NFTA_FIB_DREG, 1), big(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE), big(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)),
-		compare(unix.NFT_CMP_EQ, binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)),
-	}
+	local := isLocal(1)
 	notLoopback6 := append(v6.is(), v6.field(v6.dst, 1), compare(unix.NFT_CMP_NEQ, append(make([]byte, 15), 1)))
 	published := func(not6 ...*nl.RtAttr) [][]*nl.RtAttr {
 		return [][]*nl.RtAttr{
@@ -292,6 +298,10 @@ func (f family) loopback(at int) []*nl.RtAttr {
 
 // published sends what is published on to where a map says. The parts of its key, and of
 // what it answers, lie in one register of 4 bytes after the other.
+//
+// An element does not go with its container, so it counts only while the container's beacon
+// is there. The kernel asks its routes about no address but one of the packet: the beacon
+// takes the place of the destination for that question.
 func (f family) published(name string, onAddress bool) []*nl.RtAttr {
 	const first = unix.NFT_REG32_00
 	words := f.size / 4
@@ -301,12 +311,40 @@ func (f family) published(name string, onAddress bool) []*nl.RtAttr {
 		key = append(key, f.field(f.dst, at))
 		at += words
 	}
-	return append(key,
+	key = append(key,
 		meta(unix.NFT_META_L4PROTO, at),
-		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, at+1),
-		expr("lookup", text(unix.NFTA_LOOKUP_SET, name), big(unix.NFTA_LOOKUP_SREG, first), big(unix.NFTA_LOOKUP_DREG, first)),
+		payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, at+1))
+	find := func(in string, to int) *nl.RtAttr {
+		return expr("lookup", text(unix.NFTA_LOOKUP_SET, in), big(unix.NFTA_LOOKUP_SREG, first), big(unix.NFTA_LOOKUP_DREG, to))
+	}
+	asked := at + 2 // behind the key
+	beacon, answer := asked+words, asked+2*words
+	there := isLocal(answer)
+	return append(key,
+		f.field(f.dst, asked),
+		find(name+beaconSuffix, beacon),
+		f.setDestination(beacon),
+		there[0],
+		f.setDestination(asked),
+		there[1],
+		find(name, first),
 		expr("nat", big(unix.NFTA_NAT_TYPE, unix.NFT_NAT_DNAT), big(unix.NFTA_NAT_FAMILY, int(f.proto)),
 			big(unix.NFTA_NAT_REG_ADDR_MIN, first), big(unix.NFTA_NAT_REG_PROTO_MIN, first+words)))
+}
+
+// setDestination writes a register to the packet's destination. Checksums are left: it is
+// put back.
+func (f family) setDestination(register int) *nl.RtAttr {
+	return expr("payload", big(unix.NFTA_PAYLOAD_SREG, register), big(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER),
+		big(unix.NFTA_PAYLOAD_OFFSET, f.dst), big(unix.NFTA_PAYLOAD_LEN, f.size))
+}
+
+// isLocal asks for the kind of the packet's destination, and goes on if it is the host's.
+func isLocal(register int) []*nl.RtAttr {
+	return []*nl.RtAttr{
+		expr("fib", big(unix.NFTA_FIB_DREG, register), big(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE), big(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)),
+		compareIn(register, unix.NFT_CMP_EQ, binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)),
+	}
 }
 
 func payload(base, offset, length, register int) *nl.RtAttr {
@@ -314,8 +352,10 @@ func payload(base, offset, length, register int) *nl.RtAttr {
 		big(unix.NFTA_PAYLOAD_OFFSET, offset), big(unix.NFTA_PAYLOAD_LEN, length))
 }
 
-func compare(op int, value []byte) *nl.RtAttr {
-	return expr("cmp", big(unix.NFTA_CMP_SREG, 1), big(unix.NFTA_CMP_OP, op), datum(unix.NFTA_CMP_DATA, value))
+func compare(op int, value []byte) *nl.RtAttr { return compareIn(1, op, value) }
+
+func compareIn(register, op int, value []byte) *nl.RtAttr {
+	return expr("cmp", big(unix.NFTA_CMP_SREG, register), big(unix.NFTA_CMP_OP, op), datum(unix.NFTA_CMP_DATA, value))
 }
 
 // mask keeps the given bits of a number in host byte order.

@@ -249,8 +249,13 @@ func (t *teller) addr(body []byte) {
 func (t *teller) route(body []byte) {
 	a := attrs(body[unix.SizeofRtMsg:])
 	t.family(body[0])
-	t.add("dst", "default") // no other is made here
-	t.add("gateway", a.addr(unix.RTA_GATEWAY).String())
+	if to := a.addr(unix.RTA_DST); to.IsValid() { // a beacon
+		t.add("type", "local")
+		t.add("dst", to.String())
+	} else {
+		t.add("dst", "default")
+		t.add("gateway", a.addr(unix.RTA_GATEWAY).String())
+	}
 	t.add("dev", t.called.of(a.number(unix.RTA_OIF)))
 }
 

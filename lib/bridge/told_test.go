@@ -41,11 +41,14 @@ RTM_NEWADDR dev=eth0 local=10.9.0.5/24
 RTM_SETLINK dev=eth0 flags=IFF_UP
 RTM_NEWROUTE dst=default gateway=10.9.0.1 dev=eth0
 RTM_NEWROUTE family=AF_INET6 dst=default gateway=fd99::1 dev=eth0`},
-		{[]*nl.NetlinkRequest{m.request(unix.NFT_MSG_NEWSETELEM, 0), m.request(unix.NFT_MSG_DELSETELEM, 0)}, `NFT_MSG_NEWSETELEM family=inet table=netbr set=pub4 elem=8080/udp to=10.9.0.5:80
+		{append(m.publication(), m.withdrawal()...), `NFT_MSG_NEWSETELEM family=inet table=netbr set=pub4 elem=8080/udp to=10.9.0.5:80
+NFT_MSG_NEWSETELEM family=inet table=netbr set=pub4_beacon elem=8080/udp
+NFT_MSG_DELSETELEM family=inet table=netbr set=pub4_beacon elem=8080/udp
 NFT_MSG_DELSETELEM family=inet table=netbr set=pub4 elem=8080/udp`},
+		{beacons(7, []Mapping{m, m}), `RTM_NEWROUTE type=local dst=250.9.0.5 dev=nb0a090005`},
 		// Many of one kind are told of in one line.
 		{first(permission(Spec{Name: "lab", Addrs: b.Addrs, NAT: true})), `NFT_MSG_NEWTABLE family=inet table=netbr
-NFT_MSG_NEWSET family=inet table=netbr set=br,same,open,closed,nat4,nat6,sub4,sub6,pub4,pub6,at4,at6
+NFT_MSG_NEWSET family=inet table=netbr set=br,same,open,closed,nat4,nat6,sub4,sub6,pub4,pub6,at4,at6,pub4_beacon,pub6_beacon,at4_beacon,at6_beacon
 NFT_MSG_NEWCHAIN family=inet table=netbr chain=guard,pre,out,post,forw
 NFT_MSG_DELRULE family=inet table=netbr
 NFT_MSG_NEWRULE family=inet table=netbr chain=guard,pre*4,out*4,post*5,forw*8

@@ -298,7 +298,14 @@ func (a arg) spelled(nft bool) []string {
 			return []string{a.value, `"` + hex(unix.AF_INET6, 64, unix.IFA_F_NODAD)}
 		}
 		return []string{a.value, hexNumber("1") + hexNumber("1")} // IFF_UP, and what to change
-	case "dev", "master", "family", "dst": // numbers in a header
+	case "type":
+		return []string{"rtm_type=RTN_" + strings.ToUpper(a.value)}
+	case "dst":
+		if to, err := netip.ParseAddr(a.value); err == nil {
+			return []string{strconv.Quote(a.value), hex(to.AsSlice()...)}
+		}
+		return nil // default: numbers in a header
+	case "dev", "master", "family": // numbers in a header
 		return nil
 	}
 	return []string{"a way to spell " + a.name}

@@ -226,7 +226,7 @@ func (s *stage) publishFor(host *bridge.Host, _ *pflag.FlagSet, words []string) 
 	if err := host.Hairpin(end); err != nil {
 		return err
 	}
-	return s.hinted(firewall.Publish(host, all))
+	return s.hinted(firewall.Publish(host, end.Link, all))
 }
 
 // end finds a running container.

@@ -51,7 +51,7 @@ func (s *stage) Steps(c *chain.Chain, link *chain.Link) []chain.Step {
 	step("RTM_NEWLINK veth "+s.link.ifname, "one end in this namespace, one at the bridge, whose name is the lease of the address", "veth(4)", s.told(bridge.Outlook.Wire), s.wire)
 	step("RTM_NEWADDR, RTM_NEWROUTE "+s.link.ifname, "addresses, default routes, and lo", "rtnetlink(7)", s.told(bridge.Outlook.Configure), s.configure)
 	if len(s.publish) > 0 {
-		step("NFT_MSG_NEWSETELEM "+strings.Join(s.publish, ", "), "an element of a map has the host's port lead here", "nft(8)", s.told(s.publishTold), s.publishPorts)
+		step("RTM_NEWROUTE, NFT_MSG_NEWSETELEM "+strings.Join(s.publish, ", "), "an element of a map has the host's port lead here, while a route is there, which goes with the link", "nft(8)", s.told(s.publishTold), s.publishPorts)
 	}
 	return append(steps, s.nameSteps(c, link)...)
 }
@@ -141,7 +141,7 @@ func (s *stage) publishPorts() error {
 	if err != nil {
 		return err
 	}
-	return s.hinted(s.firewall.Publish(s.host, all))
+	return s.hinted(s.firewall.Publish(s.host, s.lease.Host, all))
 }
 
 // undo takes back what was not there before the step that failed with err. What is in
