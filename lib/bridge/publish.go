@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"staves/lib/entry"
 )
 
 // ErrPublished tells that a port of the host is published for another container.
@@ -252,19 +256,15 @@ func (f *Firewall) Publish(h *Host, end string, mappings []Mapping) error {
 		return err
 	}
 	for range 3 {
+		if err := f.makeWay(h, mappings); err != nil {
+			return err
+		}
 		var reqs []*nl.NetlinkRequest
 		for _, m := range mappings {
 			reqs = append(reqs, m.publication()...)
 		}
-		err = f.conn.transact(reqs)
-		if !errors.Is(err, unix.EEXIST) {
+		if err = f.conn.transact(reqs); !errors.Is(err, unix.EEXIST) {
 			break
-		}
-		if err := f.Sweep(h); err != nil {
-			return err
-		}
-		if held := f.conflict(h, mappings); held != nil {
-			return held
 		}
 	}
 	if err != nil {
@@ -273,20 +273,61 @@ func (f *Firewall) Publish(h *Host, end string, mappings []Mapping) error {
 	return nil
 }
 
-// conflict finds which of mappings is another container's.
-func (f *Firewall) conflict(h *Host, mappings []Mapping) error {
-	all, err := f.conn.published()
-	if err != nil {
-		return err
-	}
-	for _, m := range mappings {
-		for _, other := range all {
-			if m.in() == other.in() && m.Port == other.Port && m.To != other.To {
-				return fmt.Errorf("port %s is %w, for %s", m.Port, ErrPublished, h.who(other.To.Addr()))
+// CheckFree finds out whether a container has what comes to a TCP port of the host, on
+// any address: ErrPublished names it.
+func (f *Firewall) CheckFree(h *Host, port uint16) error {
+	p := Port{Proto: unix.IPPROTO_TCP, Port: port}
+	return f.makeWay(h, []Mapping{
+		{p, netip.AddrPortFrom(netip.IPv4Unspecified(), port)},
+		{p, netip.AddrPortFrom(netip.IPv6Unspecified(), port)},
+	})
+}
+
+// makeWay removes what is in the way of mappings and leads to containers that are gone; it
+// waits for one that is going. ErrPublished names one that stays.
+func (f *Firewall) makeWay(h *Host, mappings []Mapping) error {
+	for start := time.Now(); ; entry.Pause(5 * time.Millisecond) {
+		held, found, err := f.conflict(mappings)
+		if err != nil || !found {
+			return err
+		}
+		if err := f.Sweep(h); err != nil {
+			return err
+		}
+		var holders []string
+		ends, err := h.ends()
+		if err != nil {
+			return err
+		}
+		for _, e := range ends {
+			if e.has(held.To.Addr()) {
+				holders = append(holders, e.Link)
 			}
 		}
+		if !h.leaves(start, holders...) {
+			return fmt.Errorf("port %s is %w, for %s", held.Port, ErrPublished, h.who(held.To.Addr()))
+		}
 	}
-	return nil
+}
+
+// conflict finds what is published and has, in part at least, what mappings are to have.
+func (f *Firewall) conflict(mappings []Mapping) (held Mapping, found bool, err error) {
+	all, err := f.conn.published()
+	for _, m := range mappings {
+		if i := slices.IndexFunc(all, m.conflicts); i >= 0 {
+			return all[i], true, err
+		}
+	}
+	return held, false, err
+}
+
+// conflicts tells whether both want one port of the host. A container may have a port on
+// all addresses lead to one of its own, and on one address to another.
+func (m Mapping) conflicts(o Mapping) bool {
+	if m.Proto != o.Proto || m.Port.Port != o.Port.Port || m.To.Addr().Is4() != o.To.Addr().Is4() {
+		return false
+	}
+	return m.Addr == o.Addr || m.To.Addr() != o.To.Addr() && (!m.Addr.IsValid() || !o.Addr.IsValid())
 }
 
 // Sweep removes the mappings to containers that are gone.

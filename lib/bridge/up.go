@@ -43,7 +43,19 @@ func (h *Host) Up(s Spec) (*Bridge, error) {
 		return nil, err
 	}
 	defer unlock()
-	return h.up(s, true)
+	b, err := h.up(s, true)
+	if err != nil {
+		return nil, err
+	}
+	c, err := h.firewall()
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	if local, err := h.localhostPublished(c, b); err != nil || !local {
+		return b, err
+	}
+	return b, h.Localhost(b)
 }
 
 // Ensure is Up for a bridge that need only be there: one that has an address is left

@@ -172,7 +172,36 @@ func (s *stage) checkListen() error {
 	return nil
 }
 
+// checkUnpublished finds a port to listen on that leads to another container: nothing would
+// arrive here.
+func (s *stage) checkUnpublished() error {
+	firewall, err := s.openFirewall()
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil // a kernel without nftables publishes nothing
+	}
+	if err != nil {
+		return err
+	}
+	defer firewall.Close()
+	host, err := bridge.Open()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	for _, port := range s.listen {
+		if err := firewall.CheckFree(host, uint16(port)); errors.Is(err, bridge.ErrPublished) {
+			return fmt.Errorf("listen on port %d: %w", port, err)
+		} else if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *stage) openListeners() error {
+	if err := s.checkUnpublished(); err != nil {
+		return s.hinted(err)
+	}
 	for _, port := range s.listen {
 		fd, err := socket(unix.SOCK_STREAM, anyAddr, uint16(port))
 		if err == nil {
