@@ -145,23 +145,40 @@ func (h *Host) Wire(b *Bridge, r Request) (Lease, error) {
 		}
 		return h.dress(b, r, l, err)
 	}
-	for _, p := range b.Addrs {
-		err := error(unix.EEXIST)
-		var l Lease
-		// Where to begin is of no account, as long as two that start together differ.
-		b.candidates(p, uint32(unix.Getpid()), func(free netip.Addr) bool {
-			l = b.lease(r, free, p)
-			err = h.link1(b, r, l)
-			return !errors.Is(err, unix.EEXIST)
-		})
+	for start := time.Now(); ; entry.Pause(5 * time.Millisecond) {
+		l, taken, err := h.wireAny(b, r)
 		if !errors.Is(err, unix.EEXIST) {
 			return h.dress(b, r, l, err)
+		}
+		if !slices.ContainsFunc(taken, func(name string) bool { return h.leaves(start, name) }) {
+			break
 		}
 	}
 	if len(b.Addrs) == 0 {
 		return Lease{}, fmt.Errorf("%w: %s has no IPv4 address", ErrFull, b.Name)
 	}
 	return Lease{}, fmt.Errorf("%w in %s of %s", ErrFull, b.Addrs[0].Masked(), b.Name)
+}
+
+// wireAny makes a link with the first address that is free: EEXIST if none is, and the
+// leases that were found.
+func (h *Host) wireAny(b *Bridge, r Request) (l Lease, taken []string, err error) {
+	err = unix.EEXIST
+	for _, p := range b.Addrs {
+		// Where to begin is of no account, as long as two that start together differ.
+		b.candidates(p, uint32(unix.Getpid()), func(free netip.Addr) bool {
+			l = b.lease(r, free, p)
+			if err = h.link1(b, r, l); errors.Is(err, unix.EEXIST) {
+				taken = append(taken, l.Host)
+				return false
+			}
+			return true
+		})
+		if !errors.Is(err, unix.EEXIST) {
+			break
+		}
+	}
+	return l, taken, err
 }
 
 // lease is what r has with the IPv4 address ip of b's subnet p.
