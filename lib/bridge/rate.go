@@ -24,7 +24,9 @@ func ParseRate(s string) (uint64, error) {
 	switch {
 	case err != nil || digits[0] == '+':
 		return 0, fmt.Errorf("%q is no rate, such as 500kbit, 10mbit or 1gbit", s)
-	case n > math.MaxUint64/factor || n*factor < 8000:
+	case n > math.MaxUint64/factor:
+		return 0, fmt.Errorf("%q: a rate is at most %dgbit", s, uint64(math.MaxUint64)/1_000_000_000)
+	case n*factor < 8000:
 		return 0, fmt.Errorf("%q: a rate is at least 8kbit", s)
 	}
 	return n * factor, nil

@@ -60,6 +60,9 @@ func ParseAddr(s string) (addr netip.Addr, bits int, err error) {
 	if p.Addr().Is4In6() || p.Addr().Zone() != "" || p.Addr().IsLinkLocalUnicast() || p.Addr().IsMulticast() || p.Addr().IsUnspecified() && p.Addr().Is6() {
 		return addr, 0, fmt.Errorf("%s is no address for a container", s)
 	}
+	if b := p.Addr().AsSlice(); p.Addr().Is4() && (b[0] == 0 || b[0] >= 240) || p.Addr().Is6() && b[0] == 0x02 && b[1] == 0x4e {
+		return addr, 0, fmt.Errorf("%s is of a reserved range: take one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fc00::/7", s)
+	}
 	return p.Addr(), p.Bits(), nil
 }
 

@@ -360,6 +360,9 @@ func CheckName(name string) error {
 	if name == "" || len(name) > 63 || strings.IndexFunc(name, func(c rune) bool { return !good(c) }) >= 0 || !good(rune(name[0])) || name[0] == '-' || name[0] == '.' {
 		return fmt.Errorf("%q is no name: 1 to 63 letters, digits, hyphens, dots and underscores, as for a host", name)
 	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return fmt.Errorf("%q is an address: a name of another form", name)
+	}
 	return nil
 }
 

@@ -65,6 +65,9 @@ func (s *stage) plan() error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkGateway(r); err != nil {
+		return err
+	}
 	r.NoRoute = r.NoRoute || s.br.Internal
 	s.abroad, err = s.host.Plan(s.br, r)
 	return s.hinted(err)

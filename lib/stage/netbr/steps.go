@@ -3,6 +3,7 @@ package netbr
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"staves/lib/bridge"
 	"staves/lib/chain"
+	"staves/lib/diag"
 	"staves/lib/entry"
 )
 
@@ -106,6 +108,9 @@ func (s *stage) wire() error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkGateway(r); err != nil {
+		return err
+	}
 	r.NoRoute = r.NoRoute || s.br.Internal
 	for _, p := range r.Extra {
 		if err := s.br.CheckExtra(p, r.Addr); err != nil { // the bridge may be newer than Check
@@ -124,6 +129,14 @@ func (s *stage) wire() error {
 		err = nil // a kernel without nftables publishes nothing
 	}
 	return err
+}
+
+// checkGateway finds a next hop that is not on the bridge.
+func (s *stage) checkGateway(r bridge.Request) error {
+	if !r.Gateway.IsValid() || slices.ContainsFunc(s.br.Addrs, func(p netip.Prefix) bool { return p.Contains(r.Gateway) }) {
+		return nil
+	}
+	return diag.WithHint(fmt.Errorf("--gw: %s is in no subnet of bridge %s", r.Gateway, s.bridge), "'netbr --list' lists them; the bridge's own address: --gw auto; no default route: --gw none")
 }
 
 func (s *stage) configure() error {
