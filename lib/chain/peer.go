@@ -126,6 +126,9 @@ func (p *parser) starts(pid int) (stage, plans bool) {
 	if err != nil {
 		return false, false
 	}
+	if text == "" {
+		return true, true // it is in the middle of an execve(2), or has none
+	}
 	// The words may be a shell's or another language's, in one.
 	words := strings.FieldsFunc(text, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_=+./:@%", r)

@@ -20,7 +20,9 @@ var errUntold = errors.New("read a plan from standard input: no stage writes it"
 func (p *parser) received() (*plan, error) {
 	end, ok := otherEnd(0)
 	last, planSeen := false, false
-	none := 0 // how many times in a row nobody was seen who might become a stage
+	// How many times in a row nobody was seen who might become a stage, and a program that
+	// is none gets a plan: in the middle of an execve(2) a process shows no words.
+	none, between := 0, 0
 	for since := time.Now(); ; time.Sleep(time.Millisecond) {
 		var pids, writers []int
 		if ok {
@@ -58,7 +60,11 @@ func (p *parser) received() (*plan, error) {
 			continue
 		}
 		stage, maybe := p.beyond(pids, writers, since)
-		if stage != nil {
+		if stage == nil {
+			between = 0
+		} else if between++; between < 3 {
+			continue
+		} else {
 			return nil, diag.WithHint(fmt.Errorf("a program that is no stage gets the plan of %s, which comes before it in the pipeline", stage.Name),
 				"if it passes the plan on: "+outright)
 		}
@@ -69,7 +75,6 @@ func (p *parser) received() (*plan, error) {
 		if over() || !ok || last {
 			return nil, nil
 		}
-		// In the middle of an execve(2) a process shows no words.
 		if none++; maybe || p.starting(end, pids, since, false) {
 			none = 0
 		}
