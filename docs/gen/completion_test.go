@@ -23,6 +23,7 @@ var asked = []struct {
 	{"nsrun -m --propagation=sl", []string{"slave"}, []string{"shared"}},
 	{"pivot --proc=", []string{"auto", "yes", "subset=pid", "none"}, nil},
 	{"capdrop --preset ", []string{"docker", "none", "all"}, []string{"sh"}},
+	{"capdrop --mode ", []string{"nopriv", "pure1e", "pure1e_init", "hybrid"}, []string{"sh"}},
 	{"nsrun -mR /et", []string{"/etc"}, nil},
 	{"nsrun -mS roo", []string{"root"}, nil},
 	{"overlay --lower /etc/passw", nil, []string{"/etc/passwd"}},

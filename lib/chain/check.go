@@ -50,7 +50,7 @@ func (c *Chain) Denied(link *Link, err error) error {
 // be the value of an option whose value is optional, and so wants a "=".
 func (l *Link) apart(word string) (hint string) {
 	l.Flags.Visit(func(f *pflag.Flag) {
-		if f.NoOptDefVal != "" && f.NoOptDefVal != "true" && f.Value.String() == f.NoOptDefVal {
+		if name, _ := pflag.UnquoteUsage(f); f.NoOptDefVal != "" && name != "" && f.Value.String() == f.NoOptDefVal {
 			hint = fmt.Sprintf("is it the value of --%s? Then write: --%[1]s=%s", f.Name, word)
 		}
 	})

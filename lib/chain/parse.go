@@ -232,11 +232,23 @@ func printHelp(w io.Writer, l *Link) {
 	for _, u := range t.Usage {
 		fmt.Fprintf(w, "       %s\n", u)
 	}
-	fmt.Fprintf(w, "%s\n\nNEXT is another stage of the chain, or the program to run.\n\n%s", t.Summary, l.Flags.FlagUsages())
+	fmt.Fprintf(w, "%s\n\nNEXT is another stage of the chain, or the program to run.\n\n%s", t.Summary, usages(l.Flags))
 	if t.Notes != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(t.Notes))
 	}
 	fmt.Fprint(w, "\nExit status: the program's own; 125 when the chain failed, 126 when the program\ncannot be executed, 127 when it is not found.\n")
+}
+
+// usages is the option table as --help shows it: pflag's, but that a value which may be left
+// out stands behind a "=" whatever its type, and nothing is told of defaults that are none.
+func usages(fs *pflag.FlagSet) string {
+	text := strings.NewReplacer(" (default -1)\n", "\n", " (default [])\n", "\n").Replace(fs.FlagUsages())
+	fs.VisitAll(func(f *pflag.Flag) {
+		if name, _ := pflag.UnquoteUsage(f); name != "" && f.NoOptDefVal == "true" {
+			text = strings.Replace(text, "--"+f.Name+" "+name+"  ", "--"+f.Name+"[="+strings.TrimPrefix(name, "=")+"]", 1)
+		}
+	})
+	return text
 }
 
 func printVersion(w io.Writer, name string) {

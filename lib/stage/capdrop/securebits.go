@@ -22,7 +22,7 @@ type securebits struct {
 
 func (s *securebits) options(fs *pflag.FlagSet) {
 	fs.StringVar(&s.list, "securebits", "", "set the securebits in `LIST`, clear those with - before them")
-	fs.StringVar(&s.name, "mode", "", "set all securebits and sets as `MODE` wants: nopriv, pure1e, pure1e_init, hybrid")
+	fs.StringVar(&s.name, "mode", "", "set all securebits and sets as `MODE` wants: nopriv|pure1e|pure1e_init|hybrid")
 }
 
 // parseSecurebits reads names with commas between, each perhaps after + or -.
