@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,8 +166,10 @@ func TestComingFromCanBeTyped(t *testing.T) {
 				cmd := exec.Command("sh", "-c", line)
 				cmd.Dir = dir
 				cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
-				if out, err := cmd.CombinedOutput(); err != nil && !lacking.Match(out) {
-					t.Errorf("%s: %s: %v\n%s", section, line, err, out)
+				var wrong bytes.Buffer // no pipe for the rest: it is looked at who reads that
+				cmd.Stderr = &wrong
+				if err := cmd.Run(); err != nil && !lacking.Match(wrong.Bytes()) {
+					t.Errorf("%s: %s: %v\n%s", section, line, err, &wrong)
 				}
 			}
 		}

@@ -102,7 +102,7 @@ func (p *parser) starting(e pipeEnd, pids []int, since time.Time, parent bool) b
 		if err == nil && exe == shell && (e.fd == 1 || state == 'R' || state == 'D') {
 			return true
 		}
-		if _, plans := p.starts(pid); plans {
+		if _, plans := p.starts(pid); plans && pid != ours { // the shell's words are those of all
 			return true
 		}
 	}
