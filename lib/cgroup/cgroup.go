@@ -89,9 +89,11 @@ func Make(trees []*Tree, req Request) (_ *Group, err error) {
 			p.close()
 		}
 		if err != nil {
-			g.old.revert()
 			if left := Remove(g.Made); left != nil {
 				err = fmt.Errorf("%w; %w", err, left)
+			}
+			if changed := g.old.revert(); changed != nil {
+				err = fmt.Errorf("%w; %w", err, changed)
 			}
 			g.Close()
 		}

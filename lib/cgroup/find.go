@@ -161,7 +161,7 @@ func namesOf(controller string, side func(pair) string) []string {
 // Change gives a group that is there limits. What can be found wrong is found before
 // anything is changed. That the kernel made another value of one is told in what is
 // returned, not as the error.
-func Change(trees []*Tree, path string, limits []Limit) ([]Written, error) {
+func Change(trees []*Tree, path string, limits []Limit) (written []Written, err error) {
 	type target struct {
 		Found
 		limit Limit
@@ -192,8 +192,15 @@ func Change(trees []*Tree, path string, limits []Limit) ([]Written, error) {
 		}
 		targets = append(targets, target{f, l})
 	}
-	var written []Written
 	var old undo
+	defer func() {
+		if err == nil {
+			return
+		}
+		if changed := old.revert(); changed != nil {
+			err = fmt.Errorf("%w; %w", err, changed)
+		}
+	}()
 	for _, t := range targets {
 		fd, err := openDir(unix.AT_FDCWD, t.Dir)
 		if err != nil {
@@ -202,7 +209,6 @@ func Change(trees []*Tree, path string, limits []Limit) ([]Written, error) {
 		w, err := t.limit.apply(fd, t.Dir, t.Tree.V2, &old)
 		unix.Close(fd)
 		if written = append(written, w...); err != nil && !t.limit.May {
-			old.revert()
 			return written, err
 		}
 	}

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -25,14 +26,21 @@ func (u *undo) note(fd int, dir, file string) {
 	}
 }
 
-// revert puts back what was there. Files that bound each other want a certain order, which
-// the second round has if the first has not.
-func (u *undo) revert() {
+// revert puts back what was there, of groups that still are. Files that bound each other want
+// a certain order, which the second round has if the first has not.
+func (u *undo) revert() error {
+	var failed error
 	for range 2 {
+		failed = nil
 		for _, h := range slices.Backward(u.files) {
-			if now, err := readFile(unix.AT_FDCWD, h.dir+"/"+h.file); err == nil && now != h.text {
-				_ = writeFile(unix.AT_FDCWD, h.dir+"/"+h.file, h.text)
+			path := h.dir + "/" + h.file
+			if now, err := readFile(unix.AT_FDCWD, path); err != nil || now == h.text {
+				continue
+			}
+			if err := writeFile(unix.AT_FDCWD, path, h.text); err != nil && failed == nil {
+				failed = fmt.Errorf("put %s back to %s: %w", path, h.text, err)
 			}
 		}
 	}
+	return failed
 }
