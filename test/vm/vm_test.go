@@ -4,8 +4,8 @@
 // What has to do with cgroups runs on each layout, on cgroup v2 what asks the kernel for
 // something new as well, or for AppArmor, and on v1, where the kernel is the oldest, what
 // that one does differently. There is SELinux in the place of AppArmor on the hybrid
-// layout. With VM=all in the environment, as 'make vm' has it, every script runs there,
-// which takes a quarter of an hour. What is compiled is compiled here: in there it would
+// layout. With VM=all in the environment, as 'make vm' has it, every script runs on v2,
+// which takes several times as long. What is compiled is compiled here: in there it would
 // take minutes.
 package vm
 
